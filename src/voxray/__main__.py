@@ -1,0 +1,5 @@
+"""`python -m voxray` is the `voxray` command."""
+
+from .commands import run
+
+run()

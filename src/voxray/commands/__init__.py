@@ -1,0 +1,55 @@
+"""The command line: one file a verb. Commands parse, call one library function, print.
+
+Every error is one line on stderr and exit code 2; Ctrl-C is exit code 130.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+
+import typer
+
+from . import convert_voice, data, info, say, text, train, voice, voices
+from .common import complain, note
+
+app = typer.Typer(
+    help="Clone a voice from seconds of audio, offline.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("say")(say.say)
+app.command("voices")(voices.voices)
+app.add_typer(voice.app, name="voice")
+app.command("info")(info.info)
+app.command("convert-voice")(convert_voice.convert_voice)
+app.add_typer(text.app, name="text")
+app.add_typer(data.app, name="data")
+app.command("train")(train.train)
+
+USAGE_ERROR = typer.BadParameter.__mro__[2]  # ClickException, wherever typer keeps it
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: note(str(message))
+        try:
+            result = app(list(sys.argv[1:] if arguments is None else arguments),
+                         prog_name="voxray", standalone_mode=False)  # fmt: skip
+        except USAGE_ERROR as error:
+            return complain(error.format_message() or "see --help")  # type: ignore[attr-defined]
+        except (KeyboardInterrupt, typer.Abort):
+            return complain("stopped", INTERRUPTED)
+        except (ValueError, OSError, ImportError) as error:
+            return complain(str(error) or type(error).__name__)
+    return result if isinstance(result, int) else 0
+
+
+def run() -> None:
+    """The `voxray` script."""
+    raise SystemExit(main())

@@ -1,0 +1,198 @@
+"""Configurations: frozen, strict, one class per module, saved beside the weights.
+
+An unknown key or a wrong type is an error. Defaults are the built-in `mini` model; the published
+models state what differs. Lengths are in frames, widths in channels, rates in Hz.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return tuple(_tuples(item) for item in value)
+    return value
+
+
+class Config(BaseModel):
+    """Base of every configuration: cannot be changed once made, accepts no unknown key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_are_tuples(cls, data: Any) -> Any:  # JSON knows no tuples
+        return {k: _tuples(v) for k, v in data.items()} if isinstance(data, dict) else data
+
+
+class GPTConfig(Config):
+    """The text-to-token transformer. Id `codebook_size` is the end-of-speech token."""
+
+    text_symbols: int = 322
+    codebook_size: int = 1024
+    width: int = 320
+    n_layer: int = 6
+    n_head: int = 5
+    ffn_mult: int = 4
+    pre_norm: bool = True
+    activation: Literal["gelu", "relu"] = "gelu"
+    bos: bool = True  # a learned first audio position; without it row 0 is at the last phone
+    context_width: int = 0  # width of context features per phone; 0: none
+    dropout: float = 0.0
+    max_positions: int = 4096
+    guided_heads: tuple[tuple[int, int], ...] = ((2, 0), (3, 0))  # (layer, head)
+
+
+class ContentConfig(Config):
+    """Content encoder, quantiser and readout. Frames of 20 ms, tokens of 40 ms."""
+
+    n_mels: int = 80
+    width: int = 384
+    n_layer: int = 4
+    n_head: int = 6
+    max_frames: int = 1500
+    frozen_layers: int = 2  # blocks whose output training caches
+    code_width: int = 192
+    codebook_size: int = 1024
+    text_symbols: int = 322
+    readout_width: int = 256
+
+
+class SpeakerConfig(Config):
+    """The reference encoder. `mask_convolutions` keeps padding out of the convolutions."""
+
+    input_bins: int = 80
+    hidden: int = 128
+    speaker_width: int = 256
+    layers: int = 2
+    kernel: int = 5
+    heads: int = 2
+    dropout: float = 0.1
+    mask_convolutions: bool = True  # the published models let padding leak over two frames
+
+
+class FusionConfig(Config):
+    """Joining the speaker vector with an embedding or with a sequence."""
+
+    speaker_width: int = 256
+    input_width: int = 256
+
+
+class PriorConfig(Config):
+    """Text-audio prior: three encoders and the cross-attention between."""
+
+    text_symbols: int = 322
+    input_channels: int = 256
+    hidden: int = 192
+    filter: int = 512
+    heads: int = 2
+    window: int = 4
+    kernel: int = 3
+    content_layers: int = 2
+    text_layers: int = 3
+    joint_layers: int = 2
+    cross_width: int = 256
+    cross_heads: int = 4
+    speaker_width: int = 256
+    latent_channels: int = 96
+    dropout: float = 0.1
+
+
+class FlowConfig(Config):
+    """Residual-coupling flow."""
+
+    channels: int = 96
+    hidden: int = 128
+    kernel: int = 5
+    layers: int = 3
+    couplings: int = 4
+    speaker_width: int = 256
+
+
+class PosteriorConfig(Config):
+    """Posterior encoder of the family: used in training only."""
+
+    input_bins: int = 513
+    hidden: int = 128
+    kernel: int = 5
+    layers: int = 8
+    latent_channels: int = 96
+    speaker_width: int = 256
+
+
+class ArticlePosteriorConfig(Config):
+    """Posterior encoder of the `article` preset: convolutions, GRU, label-free quantiser."""
+
+    input_bins: int = 80
+    conv_width: int = 192
+    kernel: int = 5
+    gru_width: int = 128
+    codebook_size: int = 100
+    latent_channels: int = 96
+    decay: float = 0.99  # of the codebook's moving averages
+    dead_below: float = 0.5  # a code used less than this (moving count) is moved
+    commitment: float = 0.25
+
+
+class HifiganConfig(Config):
+    """HiFi-GAN decoder; the product of the rates is the samples per latent frame."""
+
+    input_channels: int = 96
+    initial_channels: int = 256
+    rates: tuple[int, ...] = (10, 6, 2, 2, 2)
+    kernels: tuple[int, ...] = (20, 12, 4, 4, 4)
+    block_kernels: tuple[int, ...] = (3, 7, 11)
+    block_dilations: tuple[int, ...] = (1, 3, 5)
+    speaker_width: int = 256  # 0: a vocoder without speaker
+    final_bias: bool = False
+
+
+class WaveDiscriminatorConfig(Config):
+    """Published discriminators: one on the waveform, one per period. `width` scales channels."""
+
+    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
+    width: int = 1024
+
+
+class SpectralDiscriminatorConfig(Config):
+    """Small discriminators on spectrograms: (window, hop) each; cheap enough for a CPU."""
+
+    resolutions: tuple[tuple[int, int], ...] = ((512, 128), (1024, 256), (2048, 512))
+    channels: int = 16
+    layers: int = 4
+
+
+class MelPosteriorConfig(Config):
+    """Posterior encoder of `mini`: log-mel pairs to latents, all matrix products."""
+
+    n_mels: int = 100
+    n_fft: int = 1024
+    width: int = 256
+    layers: int = 4
+    latent_channels: int = 96
+
+
+class IstftDecoderConfig(Config):
+    """Source-filter decoder: two frames of `hop` samples per latent frame."""
+
+    latent_channels: int = 96
+    speaker_width: int = 256
+    width: int = 256
+    layers: int = 6
+    pitch_width: int = 128
+    n_fft: int = 512
+    hop: int = 240
+    rate: int = 24_000
+
+
+class GeneratorConfig(Config):
+    """The SoVITS stage: speaker, prior, flow, posterior, decoder."""
+
+    speaker: SpeakerConfig = SpeakerConfig()
+    prior: PriorConfig = PriorConfig(input_channels=192, dropout=0.05)
+    flow: FlowConfig = FlowConfig()
+    posterior: MelPosteriorConfig = MelPosteriorConfig()
+    decoder: IstftDecoderConfig = IstftDecoderConfig()

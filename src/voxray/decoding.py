@@ -1,0 +1,147 @@
+"""One sentence's tokens, made step by step: GPT + sampler + watch.
+
+In: phoneme ids [P] (with those of a style reference in front, if any) and a seed; out: tokens [S],
+25 a second, and the phoneme of each. A fault that the watch reports is drawn again from the token
+where it began, with other dice, a bounded number of times. Tokens already turned into sound
+(`commit`) are never taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+from .models.attention import KVCache
+from .models.gpt import GPT
+from .sampling import Noise, SamplingOptions, choose, derive
+from .sites import attach
+from .watch import Fault, Watch
+
+NOISE_BLOCK = 64  # steps of dice drawn at a time; a longer draw begins like a shorter one
+
+
+class Dice:
+    """The Gumbel noise of one try, grown as needed; step i is the same however far it grows."""
+
+    def __init__(self, seed: int, vocabulary: int) -> None:
+        self.seed = seed
+        self.vocabulary = vocabulary
+        self._noise = Noise.draw(seed, 4 * NOISE_BLOCK, vocabulary)
+
+    def __getitem__(self, step: int) -> Tensor:
+        while step >= len(self._noise.gumbel):
+            self._noise = Noise.draw(self.seed, 2 * len(self._noise.gumbel), self.vocabulary)
+        return self._noise[step]
+
+
+class TokenDecoder:
+    """Makes the tokens of one sentence; `advance` as far as wanted, then read `tokens`."""
+
+    def __init__(
+        self,
+        gpt: GPT,
+        text_ids: Sequence[int],
+        options: SamplingOptions,
+        seed: int,
+        *,
+        watch: Watch | None = None,
+        prompt_tokens: Sequence[int] = (),
+        limit: int | None = None,
+    ) -> None:
+        self.gpt = gpt
+        self.options = options
+        self.seed = seed
+        self.watch = watch
+        self.prompt = list(prompt_tokens)
+        self.limit = min(limit or options.max_tokens, options.max_tokens)
+        self.tokens: list[int] = []
+        self.done = False
+        self.redraws: list[Fault] = []
+        self.unmended: list[Fault] = []
+        self.committed = 0
+        self._text = torch.tensor([list(text_ids)])  # [1, P]
+        self._dice = Dice(derive(seed, "try", 0), gpt.config.codebook_size + 1)
+        self._cache: KVCache | None = None
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the limit, not the end token, ended the speech."""
+        return self.done and len(self.tokens) >= self.limit
+
+    def commit(self, tokens: int) -> None:
+        """The first `tokens` tokens are sound now."""
+        self.committed = max(self.committed, tokens)
+
+    @torch.inference_mode()
+    def advance(self, count: int | None = None) -> None:
+        """Make tokens until there are `count` of them (None: all)."""
+        goal = self.limit if count is None else min(count, self.limit)
+        with self._watching():
+            while not self.done and len(self.tokens) < goal:
+                self._one_more()
+
+    def _watching(self) -> AbstractContextManager[None]:
+        if self.watch is None:
+            return nullcontext()
+        rows_before = len(self.prompt) - (0 if self.gpt.config.bos else 1)
+        return attach(self.gpt, self.watch.edits(rows_before))
+
+    def _one_more(self) -> None:
+        logits = self._logits()
+        step = len(self.tokens)
+        watch = self.watch
+        if watch is not None:
+            watch.look()
+            if watch.must_end and step >= self.options.floor:
+                self.done = True
+                return
+        may_end = step >= self.options.floor and (watch is None or watch.may_end)
+        present = torch.tensor(sorted({*self.prompt, *self.tokens}), dtype=torch.long)
+        choice = choose(
+            logits, self._dice[step], present, self.options, self.gpt.end, may_end=may_end
+        )
+        if choice.ended:
+            self.done = True
+            return
+        self.tokens.append(choice.token)
+        if watch is not None:
+            watch.settle()
+            self._mend(watch)
+        self.done = self.done or len(self.tokens) >= self.limit
+
+    def _logits(self) -> Tensor:
+        """Logits [V] of the next token; the cache holds all but the newest token."""
+        if self.watch is not None:
+            self.watch.feed()
+        if self._cache is None:
+            lengths = torch.tensor([self._text.shape[1]])
+            before = torch.tensor([[*self.prompt, *self.tokens]], dtype=torch.long)
+            logits, self._cache = self.gpt.prefill(self._text, lengths, before)
+        else:
+            logits = self.gpt.step(torch.tensor(self.tokens[-1:]), self._cache)
+        return logits[0].float()
+
+    def _mend(self, watch: Watch) -> None:
+        fault = watch.fault()
+        if fault is None:
+            return
+        if len(self.redraws) < watch.options.tries and self.committed < len(self.tokens):
+            self._redraw(watch, fault)
+            return
+        self.unmended.append(fault)
+        if fault.kind == "stall":
+            watch.nudge()
+        else:
+            watch.forgive(fault)
+
+    def _redraw(self, watch: Watch, fault: Fault) -> None:
+        self.redraws.append(fault)
+        keep = max(fault.token, self.committed)
+        del self.tokens[keep:]
+        watch.rewind(keep)
+        attempt = derive(self.seed, "try", len(self.redraws))
+        self._dice = Dice(attempt, self._dice.vocabulary)
+        self._cache = None  # read again up to here: the same positions, the same numbers

@@ -1,0 +1,308 @@
+"""The gate: the public `tts`, and the only place that writes synthetic audio.
+
+    synthesis = tts("Hello.", "anna")      # text + voice (name, file or Voice) -> Synthesis
+    for chunk in tts.stream(text, voice): ...                  # float32 chunks as they are made
+    save(synthesis, "hello.flac")
+
+Hooks: `register(before=..., after=..., chunk=...)`. `before(request)` may refuse by raising;
+`after(synthesis, request)` may mark and must record, and returns the synthesis to hand out;
+`chunk(request)` returns a function that marks the chunks of a stream. While an `after` hook has no
+`chunk` of its own, streams are handed out only when they are whole: no audio passes unmarked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from . import audio
+from .models.bundle import Bundle
+from .pieces import check_text
+from .pipeline import AudioStream, Pipeline, SynthesisOptions
+from .synthesis import Synthesis
+from .text import TextPipeline
+from .voice import MODEL_RATE, Voice, builtin_names, find
+
+Wave = NDArray[np.float32]
+WAVE_CHUNK_SECONDS = 0.5
+LONGEST_CONVERSION = 600.0  # seconds
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is about to be said: hooks see it before and after."""
+
+    text: str
+    voice: Voice
+    options: SynthesisOptions
+    source: str = ""  # of a conversion: the name of the recording
+    streamed: bool = False  # the audio is out already, marked by `chunk`: `after` only records
+
+
+Before = Callable[[Request], None]
+After = Callable[[Synthesis, Request], Synthesis]
+ChunkMark = Callable[[Wave], Wave]
+Chunk = Callable[[Request], ChunkMark]
+
+
+@dataclass(frozen=True)
+class Hook:
+    """What stands at the gate."""
+
+    before: Before | None = None
+    after: After | None = None
+    chunk: Chunk | None = None
+
+
+_hooks: list[Hook] = []
+
+
+def register(
+    *, before: Before | None = None, after: After | None = None, chunk: Chunk | None = None
+) -> Callable[[], None]:
+    """Put hooks at the gate, behind those that stand there; call the result to take them away."""
+    hook = Hook(before, after, chunk)
+    _hooks.append(hook)
+
+    def remove() -> None:
+        if hook in _hooks:
+            _hooks.remove(hook)
+
+    return remove
+
+
+def _after(synthesis: Synthesis, request: Request) -> Synthesis:
+    for hook in list(_hooks):
+        if hook.after is not None:
+            synthesis = hook.after(synthesis, request)
+    return synthesis
+
+
+def _before(request: Request) -> None:
+    for hook in list(_hooks):
+        if hook.before is not None:
+            hook.before(request)
+
+
+class Stream:
+    """Audio as it is made, behind the gate. Iterate; `synthesis` is what has been made so far."""
+
+    def __init__(self, inner: AudioStream, request: Request) -> None:
+        self._inner = inner
+        self._request = request
+        self._finished: Synthesis | None = None
+        self._handed_out: list[Wave] = []
+        self._chunks = self._run()
+
+    def __iter__(self) -> Iterator[Wave]:
+        return self
+
+    def __next__(self) -> Wave:
+        return next(self._chunks)
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the chunks."""
+        return self._inner.sample_rate
+
+    @property
+    def seed(self) -> int:
+        """The seed in use, drawn if none was given."""
+        return self._inner.seed
+
+    @property
+    def progress(self) -> float:
+        """How much of the text has been spoken, 0 .. 1."""
+        return self._inner.progress
+
+    @property
+    def synthesis(self) -> Synthesis:
+        """The record of what has been handed out; after the end, as the hooks returned it."""
+        return self._finished or self._so_far()
+
+    def _so_far(self) -> Synthesis:
+        audio = np.concatenate(self._handed_out or [np.zeros(0, np.float32)])
+        return replace(self._inner.synthesis, audio=audio)
+
+    def _streamed(self) -> Synthesis:
+        return _after(self._so_far(), replace(self._request, streamed=True))
+
+    def close(self) -> Synthesis:
+        """End early; the hooks see (and record) what was handed out."""
+        if self._finished is None:
+            self._finished = self._streamed()
+        self._chunks.close()
+        return self._finished
+
+    def _run(self) -> Iterator[Wave]:
+        hooks = list(_hooks)
+        if any(hook.after is not None and hook.chunk is None for hook in hooks):
+            yield from self._whole()
+            return
+        marks = [hook.chunk(self._request) for hook in hooks if hook.chunk is not None]
+        for chunk in self._inner:
+            for mark in marks:
+                chunk = mark(chunk)
+            self._handed_out.append(chunk)
+            yield chunk
+        self._finished = self._streamed()
+
+    def _whole(self) -> Iterator[Wave]:
+        for _ in self._inner:
+            pass
+        self._finished = _after(self._inner.synthesis, self._request)
+        step = round(WAVE_CHUNK_SECONDS * self.sample_rate)
+        for begin in range(0, len(self._finished.audio), step):
+            yield self._finished.audio[begin : begin + step]
+
+
+class Speaker:
+    """The callable `tts`. Loads a model when it is first needed, and keeps it."""
+
+    def __init__(self) -> None:
+        self._pipelines: dict[object, Pipeline] = {}
+        self._lock = Lock()
+
+    def __call__(
+        self,
+        text: str,
+        voice: Voice | str | Path | None = None,
+        *,
+        model: Bundle | str | Path | None = None,
+        lexicon: str | Path | None = None,
+        **options: Any,
+    ) -> Synthesis:
+        """Say `text` in `voice` (default: the first built-in one of the text's language).
+
+        `model` is a folder or a `Bundle` (default: the built-in `mini`), `lexicon` a file of
+        readings. The other options are the fields of `SynthesisOptions`: language, speed, seed,
+        temperature, top_k, top_p, repetition_penalty, pause_ms, style, watch.
+        """
+        pipeline, request = self._request(text, voice, model, lexicon, options)
+        made = pipeline.synthesise(request.text, request.voice, request.options)
+        return _after(made, request)
+
+    def stream(
+        self,
+        text: str,
+        voice: Voice | str | Path | None = None,
+        *,
+        model: Bundle | str | Path | None = None,
+        lexicon: str | Path | None = None,
+        **options: Any,
+    ) -> Stream:
+        """Like calling, but audio comes out as it is made; the text is checked at once."""
+        pipeline, request = self._request(text, voice, model, lexicon, options)
+        return Stream(pipeline.stream(request.text, request.voice, request.options), request)
+
+    def convert(
+        self,
+        source: str | Path,
+        voice: Voice | str | Path,
+        *,
+        model: Bundle | str | Path | None = None,
+        **options: Any,
+    ) -> Synthesis:
+        """Say what a recording says, as it says it, in another voice."""
+        checked = check_options(options)
+        wave, rate = audio.read_audio(source)
+        if not 0.2 <= len(wave) / rate <= LONGEST_CONVERSION:
+            raise ValueError(
+                f"{source} is {len(wave) / rate:.2f} s; "
+                f"0.2 to {LONGEST_CONVERSION:.0f} s can be converted at once"
+            )
+        pipeline = self.pipeline(model)
+        request = Request("", find(voice, model=pipeline.models), checked, Path(source).name)
+        _before(request)
+        made = pipeline.convert(audio.resample(wave, rate, MODEL_RATE), request.voice, checked)
+        return _after(made, request)
+
+    def pipeline(
+        self, model: Bundle | str | Path | None = None, lexicon: str | Path | None = None
+    ) -> Pipeline:
+        """The pipeline for a model, loaded once."""
+        key = (id(model) if isinstance(model, Bundle) else model and str(model), lexicon)
+        with self._lock:
+            if key not in self._pipelines:
+                self._pipelines[key] = _open(model, lexicon)
+            return self._pipelines[key]
+
+    def _request(
+        self,
+        text: str,
+        voice: Voice | str | Path | None,
+        model: Bundle | str | Path | None,
+        lexicon: str | Path | None,
+        options: dict[str, Any],
+    ) -> tuple[Pipeline, Request]:
+        text = check_text(text)
+        checked = check_options(options)
+        pipeline = self.pipeline(model, lexicon)
+        chosen = find(voice or default_voice(text), model=pipeline.models)
+        request = Request(text, chosen, checked)
+        _before(request)
+        return pipeline, request
+
+
+def _open(model: Bundle | str | Path | None, lexicon: str | Path | None) -> Pipeline:
+    text = TextPipeline(None if lexicon is None else Path(lexicon))
+    if isinstance(model, Bundle):
+        return Pipeline(model, text)
+    return Pipeline(Bundle.builtin() if model is None else Bundle.load(Path(model)), text)
+
+
+def check_options(options: dict[str, Any]) -> SynthesisOptions:
+    """Options from keyword arguments; what is wrong with them is said in one line."""
+    try:
+        return SynthesisOptions(**options).seeded()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "options"
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(SynthesisOptions.model_fields)
+            raise ValueError(f"unknown option {name!r}; there are: {known}") from error
+        said = first["msg"][0].lower() + first["msg"][1:]
+        raise ValueError(f"{name}: {said}, not {first['input']!r:.60}") from error
+
+
+def default_voice(text: str) -> str:
+    """The first built-in voice of the text's language (by script)."""
+    names = builtin_names()
+    if not names:
+        raise ValueError("no built-in voices in this installation; give a voice or a recording")
+    han = sum("\u3400" <= character <= "\u9fff" for character in text)
+    wanted = "zh" if 3 * han > len(text.strip()) else "en"
+    return next((name for name in names if Voice.builtin(name).language == wanted), names[0])
+
+
+def save(synthesis: Synthesis, path: str | Path) -> None:
+    """Write speech as wav, flac, mp3 or ogg by the name's ending, whole or not at all."""
+    if not isinstance(synthesis, Synthesis):
+        raise ValueError(f"save wants a Synthesis, not {type(synthesis).__name__}")
+    audio.write_audio(path, synthesis.audio, synthesis.sample_rate)
+
+
+def save_stream(
+    stream: Stream, path: str | Path, progress: Callable[[float], None] | None = None
+) -> Synthesis:
+    """Write a stream to disk as it is made. Ctrl-C leaves a valid file of what was said."""
+    try:
+        with audio.AudioWriter(path, stream.sample_rate) as writer:
+            for chunk in stream:
+                writer.write(chunk)
+                if progress is not None:
+                    progress(stream.progress)
+    except KeyboardInterrupt:
+        stream.close()
+        raise
+    return stream.synthesis
+
+
+tts = Speaker()

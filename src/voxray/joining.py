@@ -1,0 +1,147 @@
+"""Tokens -> audio of one piece, whole or chunk by chunk with cross-fades; silence at the edges.
+
+`PieceDecoder.decode` makes the samples of tokens [begin, end) from a run that also sees some tokens
+before and after, and fades from one run into the next. The prior's noise is drawn by absolute
+frame, so a chunk rolls the same dice as the whole. `EdgeTrimmer` takes the silence off both ends of
+a piece while it streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .models.generator import Generator
+from .sampling import normal_noise
+
+Wave = NDArray[np.float32]
+
+CONTEXT = 16  # tokens that a chunk's run sees before it
+LOOK_AHEAD = 4  # and after it
+FADE_SECONDS = 0.010
+FRAMES_PER_TOKEN = 2
+
+
+class PieceDecoder:
+    """Turns the tokens of one piece into sound; remembers what has been made."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        text_ids: Sequence[int],
+        speaker: Tensor,  # [256]
+        seed: int,
+        speed: float = 1.0,
+    ) -> None:
+        self.generator = generator
+        self.seed = seed
+        self.speed = speed
+        self.rate = generator.config.sample_rate
+        self.token_samples = FRAMES_PER_TOKEN * generator.config.hop / speed
+        self.latents: list[Wave] = []
+        self.attention: list[Wave] = []  # [tokens, P] of each chunk
+        self._text = torch.tensor([list(text_ids)])  # [1, P]
+        self._speaker = speaker[None]  # [1, 256]
+        self._tail = np.zeros(0, np.float32)
+
+    @torch.inference_mode()
+    def decode(self, tokens: Sequence[int], begin: int, end: int, *, last: bool) -> Wave:
+        """Samples of tokens [begin, end); unless `last`, tokens beyond `end` must be there."""
+        start = max(0, begin - CONTEXT)
+        stop = end if last else min(len(tokens), end + LOOK_AHEAD)
+        output = self.generator.decode(
+            torch.tensor([list(tokens[start:stop])]),
+            self._text,
+            self._speaker,
+            self._noise(start, stop),
+            self.speed,
+        )
+        audio = output.audio[0].float().numpy()
+        if not np.isfinite(audio).all():
+            raise ValueError("the generator returned NaN: the model's weights are damaged")
+        self._keep(output.latents[0], output.attention, start, begin, end, stop)
+        first = round((begin - start) * self.token_samples)
+        final = len(audio) if last else round((end - start) * self.token_samples)
+        return self._joined(audio, first, final)
+
+    def _noise(self, start: int, stop: int) -> Tensor:
+        frames = FRAMES_PER_TOKEN * stop
+        noise = normal_noise(self.seed, self.generator.config.latent, frames)
+        return noise[:, :, FRAMES_PER_TOKEN * start :]
+
+    def _joined(self, audio: Wave, first: int, final: int) -> Wave:
+        made = audio[first:final].copy()
+        fade = min(len(self._tail), len(made))
+        if fade:
+            rise = np.linspace(0.0, 1.0, fade, endpoint=False, dtype=np.float32)
+            made[:fade] = made[:fade] * rise + self._tail[:fade] * (1.0 - rise)
+        self._tail = audio[final : final + round(FADE_SECONDS * self.rate)].copy()
+        return np.clip(made, -1.0, 1.0)
+
+    def _keep(
+        self, latents: Tensor, attention: Tensor | None, start: int, begin: int, end: int, stop: int
+    ) -> None:
+        span = latents.shape[-1] / (stop - start)  # frames a token, speed included
+        cut = slice(round((begin - start) * span), round((end - start) * span))
+        self.latents.append(latents[:, cut].float().numpy())
+        if attention is not None:  # [1, H, 2 * tokens, P]
+            per_token = attention[0].mean(0).unflatten(0, (-1, FRAMES_PER_TOKEN)).mean(1)
+            self.attention.append(per_token[begin - start : end - start].float().numpy())
+
+
+class EdgeTrimmer:
+    """Takes silence off both ends of a wave that arrives in chunks; keeps a short margin."""
+
+    def __init__(self, rate: int, head_seconds: float = 0.03, tail_seconds: float = 0.06) -> None:
+        self.head = round(head_seconds * rate)
+        self.tail = round(tail_seconds * rate)
+        self.lead = 0  # samples taken off the front
+        self._peak = 0.0
+        self._started = False
+        self._held = np.zeros(0, np.float32)
+
+    def feed(self, chunk: Wave, *, last: bool) -> Wave:
+        """The samples that are certain now; at `last`, all that remain but the silence."""
+        wave = np.concatenate([self._held, chunk])
+        if len(wave) == 0:
+            return wave
+        level = np.abs(wave)
+        self._peak = max(self._peak, float(level.max()))
+        loud = np.flatnonzero(level > max(1e-4, 0.004 * self._peak))  # 48 dB below the peak
+        if len(loud) == 0:
+            self._held = wave
+            if not last:
+                return wave[:0]
+            return wave[: self.tail] if self._started else wave
+        begin = 0
+        if not self._started:
+            begin = max(0, int(loud[0]) - self.head)
+            self.lead = begin
+            self._started = True
+        sure = min(len(wave), int(loud[-1]) + 1 + (self.tail if last else 0))
+        self._held = wave[sure:]
+        return wave[begin:sure]
+
+
+def monotone_path(scores: NDArray[np.floating]) -> NDArray[np.int64]:
+    """The best never-returning path through scores [S, P]: which phoneme each token says."""
+    tokens, phonemes = scores.shape
+    if tokens == 0:
+        return np.zeros(0, np.int64)
+    gain = np.log(np.asarray(scores, np.float64) + 1e-6)
+    origin = np.zeros((tokens, phonemes), np.int64)
+    best = gain[0] - 1e3 * (np.arange(phonemes) > 0)  # begins at the first phoneme
+    for token in range(1, tokens):
+        running = np.maximum.accumulate(best)
+        fresh = np.where(best >= running, np.arange(phonemes), 0)
+        origin[token] = np.maximum.accumulate(fresh)
+        best = running + gain[token]
+    path = np.empty(tokens, np.int64)
+    path[-1] = int(best.argmax())
+    for token in range(tokens - 1, 0, -1):
+        path[token - 1] = origin[token, path[token]]
+    return path

@@ -1,0 +1,99 @@
+"""Latents -> waveform by transposed convolutions (HiFi-GAN, Kong et al. 2020).
+
+In: latents or mel [B, C, T], speaker [B, G, 1] (or none). Out: waveform [B, 1, T * hop] in
+[-1, 1], hop = product of the rates. Each stage upsamples and averages residual blocks of
+different kernels. Sites: stages.{i} [B, C_i, T_i], after stage i.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from voxray.config import HifiganConfig
+from voxray.models.layers import Pointwise, same_padding
+from voxray.sites import Site
+
+SLOPE = 0.1
+
+
+class ResidualBlock(nn.Module):
+    """For each dilation: leaky ReLU, dilated convolution, leaky ReLU, convolution, sum."""
+
+    def __init__(self, channels: int, kernel: int, dilations: tuple[int, ...]) -> None:
+        super().__init__()
+        self.wide = nn.ModuleList(_conv(channels, kernel, step) for step in dilations)
+        self.narrow = nn.ModuleList(_conv(channels, kernel, 1) for _ in dilations)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for wide, narrow in zip(self.wide, self.narrow, strict=True):
+            hidden = wide(F.leaky_relu(x, SLOPE))
+            x = x + narrow(F.leaky_relu(hidden, SLOPE))
+        return x
+
+
+def _conv(channels: int, kernel: int, dilation: int) -> nn.Module:
+    padding = same_padding(kernel, dilation)
+    conv = nn.Conv1d(channels, channels, kernel, dilation=dilation, padding=padding)
+    nn.init.normal_(conv.weight, std=0.01)
+    return weight_norm(conv)
+
+
+class Stage(nn.Module):
+    """Upsample by `rate` and halve the channels, then average the residual blocks."""
+
+    def __init__(self, config: HifiganConfig, index: int) -> None:
+        super().__init__()
+        rate, kernel = config.rates[index], config.kernels[index]
+        channels = config.initial_channels // 2**index
+        up = nn.ConvTranspose1d(channels, channels // 2, kernel, rate, padding=(kernel - rate) // 2)
+        nn.init.normal_(up.weight, std=0.01)
+        self.up = weight_norm(up)
+        self.blocks = nn.ModuleList(
+            ResidualBlock(channels // 2, size, config.block_dilations)
+            for size in config.block_kernels
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.up(F.leaky_relu(x, SLOPE))  # [B, C/2, T * rate]
+        total = self.blocks[0](x)
+        for block in list(self.blocks)[1:]:
+            total = total + block(x)
+        return total / len(self.blocks)
+
+
+class HifiganDecoder(nn.Module):
+    """The published decoder; without a speaker width it is a plain vocoder."""
+
+    def __init__(self, config: HifiganConfig) -> None:
+        super().__init__()
+        if len(config.rates) != len(config.kernels):
+            raise ValueError("decoder config: one kernel per rate is needed")
+        self.config = config
+        self.before = nn.Conv1d(config.input_channels, config.initial_channels, 7, padding=3)
+        self.condition = (
+            Pointwise(config.speaker_width, config.initial_channels)
+            if config.speaker_width
+            else None
+        )
+        self.upsampling = nn.ModuleList(Stage(config, i) for i in range(len(config.rates)))
+        last = config.initial_channels // 2 ** len(config.rates)
+        self.after = nn.Conv1d(last, 1, 7, padding=3, bias=config.final_bias)
+        self.stages = [Site() for _ in config.rates]  # [B, C_i, T_i]
+
+    @property
+    def hop(self) -> int:
+        """Samples per input frame."""
+        return math.prod(self.config.rates)
+
+    def forward(self, z: Tensor, speaker: Tensor | None = None) -> Tensor:
+        x = self.before(z)  # [B, C, T]
+        if self.condition is not None and speaker is not None:
+            x = x + self.condition(speaker)
+        for stage, site in zip(self.upsampling, self.stages, strict=True):
+            x = site(stage(x))
+        return torch.tanh(self.after(F.leaky_relu(x)))  # the last slope is .01, as published

@@ -1,0 +1,130 @@
+"""Source-filter decoder in the short-time Fourier domain: latents -> waveform.
+
+In: latents z [B, Z, T] at 50 Hz and the speaker vector [B, G]. A pitch head reads F0 and voicing
+from z (the one place where the height of the voice becomes a number, and can be changed). A pulse
+train at that F0 and white noise are the sources; a small network writes, for every frame and bin, the
+complex filter of the pulses and the magnitude of the noise; overlap-add gives the wave [B, 480 T].
+After Vocos (Siuzdak 2023, arXiv 2306.00814) for the frame-rate network with an inverse STFT head and
+neural source-filter models (Wang et al. 2019, arXiv 1904.12088) for the excitation.
+Sites: latents [B, Z, T], f0 [B, 2T] in Hz (0: unvoiced), stages.{i} [B, 2T, D].
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from voxray.config import IstftDecoderConfig
+from voxray.models.blocks import ShiftBlock
+from voxray.sites import Site
+
+REFERENCE_HZ = 150.0  # the pitch head predicts octaves above this
+
+
+@dataclass
+class DecoderOutput:
+    """Wave [B, N], F0 in Hz that was used [B, 2T], octaves and voicing logit predicted [B, 2T]."""
+
+    audio: Tensor
+    f0: Tensor
+    octaves: Tensor
+    voicing: Tensor
+
+
+class PitchHead(nn.Module):
+    """Latents [B, T, Z] -> octaves above 150 Hz and voicing logit, [B, 2T] each (10 ms)."""
+
+    def __init__(self, config: IstftDecoderConfig) -> None:
+        super().__init__()
+        width = config.pitch_width
+        self.enter = nn.Linear(config.latent_channels, width)
+        self.blocks = nn.ModuleList(ShiftBlock(width) for _ in range(3))
+        self.leave = nn.Linear(width, 4)
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.enter(z)
+        for block in self.blocks:
+            x = block(x)
+        pairs = self.leave(x).reshape(x.shape[0], -1, 2)  # [B, 2T, 2]
+        return pairs[..., 0].float(), pairs[..., 1].float()
+
+
+class IstftDecoder(nn.Module):
+    """Latents and speaker -> 24 kHz speech."""
+
+    def __init__(self, config: IstftDecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, bins = config.width, config.n_fft // 2 + 1
+        self.pitch = PitchHead(config)
+        self.enter = nn.Linear(config.latent_channels, 2 * width)
+        self.pitch_in = nn.Linear(2, width)
+        self.blocks = nn.ModuleList(
+            ShiftBlock(width, condition=config.speaker_width) for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.filters = nn.Linear(width, 4 * bins)
+        nn.init.normal_(self.filters.weight, std=0.01)
+        nn.init.zeros_(self.filters.bias)
+        self.latents, self.f0 = Site(), Site()  # [B, Z, T], [B, 2T]
+        self.stages = [Site() for _ in range(config.layers)]  # [B, 2T, D]
+
+    def forward(
+        self, z: Tensor, speaker: Tensor, noise: Tensor, f0: Tensor | None = None
+    ) -> DecoderOutput:
+        """z [B, Z, T], speaker [B, G], white noise [B, 480 T]; `f0` [B, 2T] Hz overrides."""
+        z = self.latents(z).transpose(1, 2)  # [B, T, Z]
+        octaves, voicing = self.pitch(z)
+        if f0 is None:
+            f0 = torch.where(voicing > 0, REFERENCE_HZ * 2.0**octaves, torch.zeros(()))
+        f0 = self.f0(f0)  # [B, 2T]
+        x = self.enter(z).reshape(z.shape[0], 2 * z.shape[1], -1)  # [B, 2T, D]
+        voiced = (f0 > 0).float()
+        height = torch.log2(f0.clamp_min(30.0) / REFERENCE_HZ) * voiced
+        x = x + self.pitch_in(torch.stack([height, voiced], dim=2))
+        for block, stage in zip(self.blocks, self.stages, strict=True):
+            x = stage(block(x, speaker))
+        audio = self._filter(self.filters(self.norm(x)).float(), f0.float(), noise.float())
+        return DecoderOutput(audio, f0, octaves, voicing)
+
+    def _filter(self, filters: Tensor, f0: Tensor, noise: Tensor) -> Tensor:
+        """Filters [B, 2T, 4F] over pulses and noise -> wave [B, 480 T]."""
+        config = self.config
+        window = torch.hann_window(config.n_fft, device=f0.device)
+        pulses = pulse_train(f0, config.hop, config.rate)  # [B, N]
+        sources = torch.stft(
+            torch.cat([pulses, noise]), config.n_fft, config.hop, window=window,
+            return_complex=True, pad_mode="constant",
+        )  # [2B, F, 2T + 1]
+        harmonic, breath = sources[..., :-1].chunk(2)
+        loud, real, turn, hiss = filters.transpose(1, 2).chunk(4, dim=1)  # 4 x [B, F, 2T]
+        gain = torch.exp(loud.clamp(-12, 6) - 2.0)
+        rotation = torch.complex(1.0 + real, turn)
+        spectrum = harmonic * gain * rotation + breath * torch.exp(hiss.clamp(-12, 6) - 4.0)
+        spectrum = F.pad(spectrum, (0, 1))
+        return torch.istft(
+            spectrum, config.n_fft, config.hop, window=window, length=noise.shape[1]
+        )
+
+
+def pulse_train(f0: Tensor, hop: int, rate: int) -> Tensor:
+    """Band-limited pulses, all harmonics alike, unit power: f0 [B, T] Hz -> [B, T * hop].
+
+    The sum of cosines 1..K in closed form: sin((K + 1/2) x) / (2 sin(x / 2)) - 1/2.
+    """
+    voiced = (f0 > 0).float()
+    filled = torch.where(f0 > 0, f0, torch.full_like(f0, 100.0))
+    per_sample = F.interpolate(filled[:, None], scale_factor=hop, mode="linear")[:, 0]
+    gate = F.interpolate(voiced[:, None], scale_factor=hop, mode="linear")[:, 0]
+    turns = torch.cumsum(per_sample.double() / rate, dim=1)
+    x = (2 * math.pi * (turns - turns.floor())).float()
+    count = torch.repeat_interleave(torch.floor(0.45 * rate / filled), hop, dim=1)
+    half = torch.sin(x / 2)
+    safe = torch.where(half.abs() < 1e-4, torch.full_like(half, 1e-4), half)
+    body = torch.sin((count + 0.5) * x) / (2 * safe) - 0.5
+    body = torch.where(half.abs() < 1e-4, count, body)
+    return body * gate * torch.rsqrt(count / 2)

@@ -1,0 +1,138 @@
+"""Semantic features + phonemes + speaker -> distribution of the latents (GPT-SoVITS, after VITS).
+
+In: features [B, C, T] of the semantic tokens at the latents' rate, phone ids [B, P], speaker
+[B, G, 1]. Out: mean, log-std [B, Z, T'] with T' = int(T / speed) + 1 when speed is not 1.
+The cross-attention `attn` (queries: frames, keys: phones) is the only place where this half of
+the model reads the text. Layout [B, C, T] outside, [B, T, D] inside the encoders.
+Sites: text [B, D, P], attn.*, mean, log_std [B, Z, T'], and
+{content,text,joint}_encoder.layers.{i}.attn.*
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from voxray.config import PriorConfig
+from voxray.models.attention import Attention
+from voxray.models.layers import Pointwise, length_mask, same_padding
+from voxray.sites import Site
+
+
+@dataclass
+class PriorOutput:
+    """Gaussian of the latents [B, Z, T], the features before it [B, D, T], mask [B, 1, T]."""
+
+    mean: Tensor
+    log_std: Tensor
+    features: Tensor
+    mask: Tensor
+
+
+class EncoderLayer(nn.Module):
+    """Windowed relative attention, then two convolutions; normalised after each sum."""
+
+    def __init__(self, config: PriorConfig) -> None:
+        super().__init__()
+        hidden, kernel = config.hidden, config.kernel
+        self.attn = Attention(hidden, config.heads, window=config.window)
+        self.up = nn.Conv1d(hidden, config.filter, kernel, padding=same_padding(kernel))
+        self.down = nn.Conv1d(config.filter, hidden, kernel, padding=same_padding(kernel))
+        self.norm1, self.norm2 = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x [B, T, D], mask [B, 1, T] -> [B, T, D]."""
+        attended = self.attn(x, mask=mask[:, None].bool())
+        x = self.norm1(x + self.dropout(attended))
+        hidden = self.up(x.transpose(1, 2) * mask).relu()  # [B, F, T]
+        hidden = self.down(self.dropout(hidden) * mask) * mask  # [B, D, T]
+        return self.norm2(x + self.dropout(hidden.transpose(1, 2)))
+
+
+class Encoder(nn.Module):
+    """A stack of encoder layers; [B, D, T] in and out."""
+
+    def __init__(self, config: PriorConfig, layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(layers))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        x = (x * mask).transpose(1, 2)  # [B, T, D]
+        for layer in self.layers:
+            x = layer(x, mask)
+        return x.transpose(1, 2) * mask
+
+
+class Prior(nn.Module):
+    """What the latents should be, given tokens, text and speaker."""
+
+    def __init__(self, config: PriorConfig) -> None:
+        super().__init__()
+        self.config = config
+        hidden, cross = config.hidden, config.cross_width
+        self.content_in = Pointwise(config.input_channels, hidden)
+        self.content_encoder = Encoder(config, config.content_layers)
+        self.text_embedding = nn.Embedding(config.text_symbols, hidden)
+        nn.init.normal_(self.text_embedding.weight, std=hidden**-0.5)
+        self.text_encoder = Encoder(config, config.text_layers)
+        self.cross_content = Pointwise(hidden, cross)
+        self.cross_text = Pointwise(hidden, cross)
+        self.attn = Attention(cross, config.cross_heads)
+        self.speaker_in = (
+            nn.Identity()
+            if config.speaker_width == cross
+            else Pointwise(config.speaker_width, cross)
+        )
+        self.cross_out = Pointwise(cross, hidden)
+        self.joint_encoder = Encoder(config, config.joint_layers)
+        self.project = Pointwise(hidden, 2 * config.latent_channels)
+        self.text = Site()  # [B, D, P]
+        self.mean, self.log_std = Site(), Site()  # [B, Z, T']
+
+    def forward(
+        self,
+        features: Tensor,
+        lengths: Tensor,
+        text_ids: Tensor,
+        text_lengths: Tensor,
+        speaker: Tensor,
+        speed: float = 1.0,
+    ) -> PriorOutput:
+        """features [B, C, T], lengths [B], text_ids [B, P], speaker [B, G, 1]; right padding.
+
+        `speed` > 1 speaks faster; it stretches features that have already read the text.
+        """
+        mask = length_mask(lengths, features.shape[2])  # [B, 1, T]
+        text_mask = length_mask(text_lengths, text_ids.shape[1])  # [B, 1, P]
+        content = self.content_in(features * mask) * mask  # [B, D, T]
+        content = self.content_encoder(content, mask)
+        text = self.text_embedding(text_ids).transpose(1, 2)  # [B, D, P]
+        text = self.text(self.text_encoder(text, text_mask))
+        joint = self._read_text(content, mask, text, text_mask, speaker)
+        joint = self.joint_encoder(joint, mask)
+        joint, mask = stretch(joint, mask, speed)
+        mean, log_std = (self.project(joint) * mask).chunk(2, dim=1)  # 2 x [B, Z, T']
+        return PriorOutput(self.mean(mean), self.log_std(log_std), joint, mask)
+
+    def _read_text(
+        self, content: Tensor, mask: Tensor, text: Tensor, text_mask: Tensor, speaker: Tensor
+    ) -> Tensor:
+        content = self.cross_content(content) * mask  # [B, X, T]
+        text = self.cross_text(text) * text_mask  # [B, X, P]
+        attended = self.attn(
+            content.transpose(1, 2), text.transpose(1, 2), mask=text_mask[:, None].bool()
+        ).transpose(1, 2)  # [B, X, T]
+        return self.cross_out((attended + content + self.speaker_in(speaker)) * mask)
+
+
+def stretch(x: Tensor, mask: Tensor, speed: float) -> tuple[Tensor, Tensor]:
+    """Resample x [B, C, T] and its mask to int(T / speed) + 1 frames; speed 1 changes nothing."""
+    if speed == 1.0:
+        return x, mask
+    if not speed > 0:
+        raise ValueError(f"speed must be above 0, got {speed}")
+    size = int(x.shape[2] / speed) + 1
+    return F.interpolate(x, size=size, mode="linear"), F.interpolate(mask, size=size)

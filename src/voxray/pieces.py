@@ -1,0 +1,132 @@
+"""Text -> pieces: what the GPT says in one breath, and the pause after each.
+
+A text is cut at sentence ends (long sentences at commas) and at the pauses that the user gives in
+milliseconds. Sentences are turned into phonemes one by one, so that a long text starts to sound
+at once. Phoneme and word numbers count through the whole text.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from .text import Phoneme, Phonemes, TextPipeline, Word, split_sentences
+
+MAX_CHARACTERS = 50_000  # about an hour of speech
+PIECE_CHARACTERS = 160
+_IN_BRACKETS = re.compile(r"\[[^\[\]]*\]")
+SENTENCE_ENDS = frozenset(".!?。！？…\n")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What is said in one breath. `items` are indices into the whole text's phonemes."""
+
+    items: tuple[int, ...]
+    ids: tuple[int, ...]
+    words: tuple[int, ...]  # word of each phoneme, -1 for a pause
+    end: int  # offset in the text where the piece ends
+    pause_ms: int  # silence after it
+    exact: bool  # the user asked for exactly this silence
+
+    @property
+    def spoken(self) -> bool:
+        """Whether there is anything to say in it."""
+        return any(word >= 0 for word in self.words)
+
+
+def check_text(text: object) -> str:
+    """Refuse what cannot be read aloud, saying why in one line."""
+    if not isinstance(text, str):
+        raise ValueError(f"text must be a string, not {type(text).__name__}")
+    if not text.strip():
+        raise ValueError("the text is empty")
+    if "\0" in text:
+        raise ValueError("the text holds NUL bytes: is it really a text file?")
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(
+            f"the text has {len(text)} characters; the limit is {MAX_CHARACTERS}: "
+            "cut it into chapters"
+        )
+    return text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates
+
+
+class Script:
+    """A text on its way to speech: iterate over its pieces; `phonemes` is what has been read."""
+
+    def __init__(self, text: str, pipeline: TextPipeline, language: str, pause_ms: int) -> None:
+        self.text = check_text(text)
+        self.pipeline = pipeline
+        self.language = language
+        self.pause_ms = pause_ms
+        self.items: list[Phoneme] = []
+        self.words: list[Word] = []
+        self.warnings: list[str] = []  # what the front end had to leave out
+        self._normalised: list[str] = []
+
+    def __iter__(self) -> Iterator[Piece]:
+        for begin, end in sayable(self.text, split_sentences(self.text, PIECE_CHARACTERS)):
+            yield from self._sentence(begin, end)
+
+    def phonemes(self) -> Phonemes:
+        """The whole text's phonemes, as far as it has been read."""
+        normalised = " ".join(self._normalised)
+        notes = tuple(dict.fromkeys(self.warnings))
+        return Phonemes(self.text, normalised, tuple(self.items), tuple(self.words), notes)
+
+    def _sentence(self, begin: int, end: int) -> Iterator[Piece]:
+        local = self.pipeline(self.text[begin:end], self.language)  # type: ignore[arg-type]
+        first = len(self.items)
+        self._add(local, begin)
+        run: list[int] = []
+        for index in range(first, len(self.items)):
+            pause = self.items[index].pause_ms
+            if pause is None:
+                run.append(index)
+                continue
+            yield self._piece(run, self.items[index].start, pause, exact=True)
+            run = []
+        if run:
+            yield self._piece(run, end, self._pause_at(end), exact=False)
+
+    def _add(self, local: Phonemes, offset: int) -> None:
+        before = len(self.words)
+        self._normalised.append(local.normalised)
+        self.warnings.extend(local.warnings)
+        for word in local.words:
+            self.words.append(replace(word, start=word.start + offset, end=word.end + offset))
+        for item in local.items:
+            word_index = item.word + before if item.word >= 0 else -1
+            span = {"start": item.start + offset, "end": item.end + offset}
+            self.items.append(replace(item, word=word_index, **span))
+
+    def _piece(self, indices: list[int], end: int, pause_ms: int, *, exact: bool) -> Piece:
+        items = [self.items[index] for index in indices]
+        ids = tuple(item.id for item in items)
+        return Piece(
+            tuple(indices), ids, tuple(item.word for item in items), end, pause_ms, exact
+        )
+
+    def _pause_at(self, end: int) -> int:
+        before = self.text[:end].rstrip(" \t\r\"'”’)）」』")[-1:]
+        at_end = before in SENTENCE_ENDS or "\n" in self.text[end - 1 : end + 1]
+        return self.pause_ms if at_end else self.pause_ms // 2
+
+
+def sayable(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same spans, those without letters or digits (emoji, a lone pause) joined to others."""
+    joined: list[tuple[int, int]] = []
+    for begin, end in spans:
+        alone = joined and _has_sound(text[begin:end]) and _has_sound(text[slice(*joined[-1])])
+        if alone or not joined:
+            joined.append((begin, end))
+        else:
+            joined[-1] = (joined[-1][0], end)
+    return joined
+
+
+def _has_sound(text: str) -> bool:
+    plain = unicodedata.normalize("NFKC", _IN_BRACKETS.sub("", text))
+    return any(c.isalnum() and (c.isascii() or "\u3400" <= c <= "\u9fff") for c in plain)

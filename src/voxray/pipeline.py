@@ -1,0 +1,358 @@
+"""The chain: text + voice -> phonemes -> semantic tokens -> audio, with every intermediate kept.
+
+`Pipeline.stream` yields audio as it is made (the first chunk after some twenty tokens),
+`Pipeline.synthesise` returns the whole `Synthesis`; both roll the same dice for a seed.
+`Pipeline.convert` speaks the tokens of a recording in another voice. Nothing here writes files or
+is meant for users: `voxray.engine` is the gate.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from threading import RLock
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from .decoding import TokenDecoder
+from .joining import LOOK_AHEAD, EdgeTrimmer, PieceDecoder, Wave, monotone_path
+from .models.bundle import Bundle
+from .pieces import Piece, Script
+from .sampling import SamplingOptions, check_seed, derive
+from .synthesis import Synthesis, WordTime
+from .text import Phonemes, TextPipeline
+from .voice import Voice
+from .watch import Watch, WatchOptions
+
+FIRST_CHUNK = 20  # tokens of the first chunk; each next one is twice as long, up to LONGEST_CHUNK
+LONGEST_CHUNK = 160
+TOKENS_PER_PHONEME = 14  # nobody speaks more slowly; the limit that keeps a run from going on
+TOKEN_SECONDS = 0.04
+CONVERT_CHUNK = 500  # tokens (20 s) that voice conversion decodes at once
+
+
+class SynthesisOptions(SamplingOptions):
+    """All that can be chosen for one request besides text and voice."""
+
+    language: str = Field(default="auto", pattern="^(auto|en|zh)$")
+    speed: float = Field(default=1.0, ge=0.25, le=4.0)
+    seed: int | None = None
+    pause_ms: int = Field(default=280, ge=0, le=60_000)  # between sentences
+    style: bool = True  # speak in the manner of the voice's style reference, if it has one
+    watch: WatchOptions | None = WatchOptions()  # None: nothing watches the alignment
+
+    def seeded(self) -> SynthesisOptions:
+        """The same options with a seed: the given one, checked, or a fresh one."""
+        seed = secrets.randbelow(2**31) if self.seed is None else check_seed(self.seed)
+        return self.model_copy(update={"seed": seed})
+
+
+class Assembly:
+    """What has been made so far; becomes a `Synthesis`."""
+
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+        self.samples = 0
+        self.audio: list[Wave] = []
+        self.tokens: list[int] = []
+        self.alignment: list[int] = []
+        self.times: list[float] = []
+        self.latents: list[Wave] = []
+        self.warnings: list[str] = []
+        self.timings = {"text": 0.0, "tokens": 0.0, "audio": 0.0}
+        self.started = time.perf_counter()
+
+    def add(self, chunk: Wave) -> Wave:
+        """Take a chunk in and pass it on."""
+        if len(chunk) and "first_audio" not in self.timings:
+            self.timings["first_audio"] = time.perf_counter() - self.started
+        self.audio.append(chunk)
+        self.samples += len(chunk)
+        return chunk
+
+    def spend(self, stage: str, since: float) -> None:
+        """Book the time since `since` under a stage."""
+        self.timings[stage] += time.perf_counter() - since
+
+    def word_times(self, phonemes: Phonemes) -> list[WordTime]:
+        """When each word is said; a word without tokens gets no time of its own."""
+        spans: dict[int, tuple[float, float]] = {}
+        for item, begin in zip(self.alignment, self.times, strict=True):
+            word = phonemes.items[item].word
+            if word >= 0:
+                spans[word] = (spans.get(word, (begin, 0.0))[0], begin + TOKEN_SECONDS)
+        words, now = [], 0.0
+        for index, word in enumerate(phonemes.words):
+            begin, end = spans.get(index, (now, now))
+            words.append(WordTime(word.text, begin, end, word.start, word.end))
+            now = end
+        return words
+
+
+class AudioStream:
+    """Iterate to get audio (float32 chunks); `synthesis` is what has been made so far."""
+
+    def __init__(self, chunks: Iterator[Wave], job: Job) -> None:
+        self._chunks = chunks
+        self._job = job
+
+    def __iter__(self) -> Iterator[Wave]:
+        return self
+
+    def __next__(self) -> Wave:
+        return next(self._chunks)
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the chunks."""
+        return self._job.made.rate
+
+    @property
+    def seed(self) -> int:
+        """The seed in use, drawn if none was given."""
+        return self._job.seed
+
+    @property
+    def progress(self) -> float:
+        """How much of the text has been spoken, 0 .. 1."""
+        return self._job.progress
+
+    @property
+    def synthesis(self) -> Synthesis:
+        """All that has been made so far (the whole, once the iteration is over)."""
+        return self._job.synthesis()
+
+
+class Job:
+    """One request on its way through the models."""
+
+    def __init__(
+        self, pipeline: Pipeline, text: str, voice: Voice, options: SynthesisOptions, *, whole: bool
+    ) -> None:
+        self.models = pipeline.models
+        self.lock = pipeline.lock
+        self.voice = voice
+        self.options = options.seeded()
+        self.seed = check_seed(self.options.seed)
+        self.whole = whole
+        self.script = Script(text, pipeline.text, options.language, options.pause_ms)
+        self.made = Assembly(self.models.generator.config.sample_rate)
+        self.made.warnings.extend(_mismatches(self.models, pipeline.text, voice))
+        self.fingerprint = pipeline.text.fingerprint
+        self.progress = 0.0
+
+    def run(self) -> Iterator[Wave]:
+        """Speak piece after piece, with the pauses between."""
+        silence_ms, exact = 0, False
+        pieces = iter(self.script)
+        number = 0
+        while True:
+            begun = time.perf_counter()
+            piece = next(pieces, None)
+            self.made.spend("text", begun)
+            if piece is None:
+                break
+            if piece.spoken:
+                yield from self._pause(silence_ms)
+                yield from self._speak(piece, number)
+                silence_ms, exact, number = 0, False, number + 1
+            if piece.exact:  # the user's pauses add up and replace ours
+                silence_ms, exact = (silence_ms if exact else 0) + piece.pause_ms, True
+            elif not exact:
+                silence_ms = piece.pause_ms
+            self.progress = piece.end / len(self.script.text)
+        yield from self._pause(silence_ms if exact else 0)
+        self._last_words()
+
+    def _pause(self, milliseconds: int) -> Iterator[Wave]:
+        samples = milliseconds * self.made.rate // 1000
+        if samples:
+            yield self.made.add(np.zeros(samples, np.float32))
+
+    def _speak(self, piece: Piece, number: int) -> Iterator[Wave]:
+        decoder = self._token_decoder(piece, number)
+        noise_seed = derive(self.seed, number, "prior")
+        sound = PieceDecoder(
+            self.models.generator, piece.ids, self.voice.speaker, noise_seed, self.options.speed
+        )
+        trimmer = EdgeTrimmer(self.made.rate)
+        begun_at = self.made.samples / self.made.rate
+        for begin, end in self._chunks(decoder):
+            last = decoder.done and end == len(decoder.tokens)
+            began = time.perf_counter()
+            with self.lock:
+                chunk = sound.decode(decoder.tokens, begin, end, last=last)
+            self.made.spend("audio", began)
+            chunk = trimmer.feed(chunk, last=last)
+            if len(chunk):
+                yield self.made.add(chunk)
+        self._book(piece, decoder, sound, begun_at - trimmer.lead / self.made.rate)
+
+    def _chunks(self, decoder: TokenDecoder) -> Iterator[tuple[int, int]]:
+        """Spans of tokens to turn into sound, each as soon as its tokens are there."""
+        begin, length = 0, FIRST_CHUNK
+        while True:
+            began = time.perf_counter()
+            with self.lock:
+                decoder.advance(None if self.whole else begin + length + LOOK_AHEAD)
+            self.made.spend("tokens", began)
+            have = len(decoder.tokens)
+            end = have if decoder.done else begin + length
+            if end > begin:
+                decoder.commit(end)
+                yield begin, end
+            if decoder.done and end == have:
+                return
+            begin, length = end, min(2 * length, LONGEST_CHUNK)
+
+    def _token_decoder(self, piece: Piece, number: int) -> TokenDecoder:
+        gpt, voice = self.models.gpt, self.voice
+        styled = self.options.style and bool(len(voice.prompt_tokens))
+        before = voice.prompt_phonemes if styled else ()
+        heads = gpt.config.guided_heads
+        watch = None
+        if heads and self.options.watch is not None:
+            words = (*[-1] * len(before), *piece.words)
+            watch = Watch(words, heads, self.options.watch, first=len(before))
+        return TokenDecoder(
+            gpt,
+            (*before, *piece.ids),
+            self.options,
+            derive(self.seed, number, "tokens"),
+            watch=watch,
+            prompt_tokens=voice.prompt_tokens if styled else (),
+            limit=self.options.floor + 25 + TOKENS_PER_PHONEME * len(piece.ids),
+        )
+
+    def _book(self, piece: Piece, decoder: TokenDecoder, sound: PieceDecoder, zero: float) -> None:
+        made = self.made
+        made.latents.extend(sound.latents)
+        made.tokens.extend(decoder.tokens)
+        path = self._path(piece, decoder, sound)
+        made.alignment.extend(piece.items[phoneme] for phoneme in path)
+        step = sound.token_samples / made.rate
+        floor = max(0.0, zero)
+        made.times.extend(max(floor, zero + i * step) for i in range(len(decoder.tokens)))
+        made.warnings.extend(self._faults(decoder))
+
+    def _path(self, piece: Piece, decoder: TokenDecoder, sound: PieceDecoder) -> list[int]:
+        if decoder.watch is not None:
+            first = decoder.watch.first
+            return [phoneme - first for phoneme in decoder.watch.path]
+        if sound.attention:
+            return monotone_path(np.concatenate(sound.attention)).tolist()
+        count, total = len(piece.ids), len(decoder.tokens)
+        return [token * count // total for token in range(total)]
+
+    def _faults(self, decoder: TokenDecoder) -> Iterator[str]:
+        names = {"stall": "held for too long", "skip": "passed over"}
+        for fault in decoder.redraws:
+            yield f"{self._quoted(fault.words)} was {names[fault.kind]} and drawn again"
+        for fault in decoder.unmended:
+            yield f"{self._quoted(fault.words)} was {names[fault.kind]}; new draws did not help"
+        if decoder.cut_off:
+            yield "a sentence did not come to its end and was cut off"
+
+    def _quoted(self, words: tuple[int, ...]) -> str:
+        said = [self.script.words[word] for word in words if word >= 0]
+        if not said:
+            return "a pause"
+        return repr(self.script.text[said[0].start : said[-1].end])
+
+    def _last_words(self) -> None:
+        self.progress = 1.0
+        self.made.timings["total"] = time.perf_counter() - self.made.started
+        self.made.warnings.extend(self.script.phonemes().warnings)
+
+    def synthesis(self) -> Synthesis:
+        """The record of what has been made."""
+        made, phonemes = self.made, self.script.phonemes()
+        latents = np.concatenate(made.latents, axis=1) if made.latents else np.zeros((0, 0))
+        audio = np.concatenate(made.audio) if made.audio else np.zeros(0)
+        return Synthesis(
+            audio=audio.astype(np.float32, copy=False),
+            sample_rate=made.rate,
+            text=self.script.text,
+            phonemes=phonemes,
+            tokens=np.array(made.tokens, np.int64),
+            alignment=np.array(made.alignment, np.int64),
+            token_times=np.array(made.times, np.float64),
+            latents=latents.astype(np.float32, copy=False),
+            seed=self.seed,
+            words=made.word_times(phonemes),
+            warnings=list(made.warnings),
+            timings=dict(made.timings),
+            fingerprint=self.fingerprint,
+            model=self.models.name,
+            voice=self.voice.name,
+        )
+
+
+def _mismatches(models: Bundle, text: TextPipeline, voice: Voice) -> Iterator[str]:
+    if models.fingerprint and models.fingerprint != text.fingerprint:
+        yield "the text front end differs from the model's; `voxray text check` shows where"
+    if voice.fingerprint and voice.prompt_phonemes and voice.fingerprint != text.fingerprint:
+        yield f"the text front end differs from the one that made the voice {voice.name!r}"
+
+
+class Pipeline:
+    """Models and text front end together. One request at a time runs the models (`lock`)."""
+
+    def __init__(self, models: Bundle, text: TextPipeline) -> None:
+        self.models = models
+        self.text = text
+        self.lock = RLock()
+
+    def stream(self, text: str, voice: Voice, options: SynthesisOptions) -> AudioStream:
+        """Audio as it is made."""
+        job = Job(self, text, voice, options, whole=False)
+        return AudioStream(job.run(), job)
+
+    def synthesise(self, text: str, voice: Voice, options: SynthesisOptions) -> Synthesis:
+        """Speech and every intermediate; each piece is decoded at once."""
+        job = Job(self, text, voice, options, whole=True)
+        for _ in job.run():
+            pass
+        return job.synthesis()
+
+    def convert(
+        self, wave: NDArray[np.float32], voice: Voice, options: SynthesisOptions
+    ) -> Synthesis:
+        """What a recording says [N at 16 kHz], in another voice. Text is not needed."""
+        seeded = options.seeded()
+        seed = check_seed(seeded.seed)
+        made = Assembly(self.models.generator.config.sample_rate)
+        with self.lock, torch.inference_mode():
+            began = time.perf_counter()
+            tokens = self.models.encode(torch.from_numpy(wave)).tolist()
+            made.spend("tokens", began)
+            sound = PieceDecoder(
+                self.models.generator, self.models.silent_text, voice.speaker,
+                derive(seed, "prior"), options.speed,
+            )  # fmt: skip
+            for begin in range(0, len(tokens), CONVERT_CHUNK):
+                began = time.perf_counter()
+                end = min(begin + CONVERT_CHUNK, len(tokens))
+                made.add(sound.decode(tokens, begin, end, last=end == len(tokens)))
+                made.spend("audio", began)
+        made.timings["total"] = time.perf_counter() - made.started
+        step = sound.token_samples / made.rate
+        return Synthesis(
+            audio=np.concatenate(made.audio),
+            sample_rate=made.rate,
+            text="",
+            phonemes=Phonemes("", "", (), ()),
+            tokens=np.array(tokens, np.int64),
+            alignment=np.zeros(0, np.int64),
+            token_times=np.arange(len(tokens)) * step,
+            latents=np.concatenate(sound.latents, axis=1),
+            seed=seed,
+            timings=made.timings,
+            fingerprint=self.text.fingerprint,
+            model=self.models.name,
+            voice=voice.name,
+        )

@@ -1,0 +1,22 @@
+"""Text to phonemes, English and Mandarin: `TextPipeline()(text) -> Phonemes`.
+
+Dictionaries are loaded on first use; importing this package is cheap.
+"""
+
+from .fingerprint import Check, check
+from .phonemes import Phoneme, Phonemes, Word
+from .pipeline import TextPipeline, validate
+from .published import PublishedPipeline
+from .sentences import split_sentences
+
+__all__ = [
+    "Check",
+    "Phoneme",
+    "Phonemes",
+    "PublishedPipeline",
+    "TextPipeline",
+    "Word",
+    "check",
+    "split_sentences",
+    "validate",
+]

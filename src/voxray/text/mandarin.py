@@ -1,0 +1,79 @@
+"""Mandarin words to pinyin symbols: segment, look up, merge erhua, change tones in context.
+
+In: normalised text (Han characters and `, . ! ? - …`). Out: one `Unit` a word, two symbols a
+character. Words come from jieba, readings from pypinyin's phrase tables; a clause is handled
+between its punctuation marks.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from . import pinyin, sandhi, segment
+from .controls import Controls
+from .sandhi import Foot
+from .punctuation import is_han
+from .spans import SpanText
+from .units import Sounding, Unit, pause
+
+_CLAUSE = re.compile(r"[\u3400-\u9fff〇]+|[,.!?…\ue000^¥-]")
+_SYLLABIC_ER = frozenset(
+    "女儿 幼儿 婴儿 少儿 男儿 孤儿 健儿 胎儿 孩儿 生儿 婴幼儿 混血儿 宠儿 幸运儿 弃儿 患儿 孙儿 侄儿 妻儿"
+    " 花儿 鸟儿 马儿 虫儿 猫儿 狗儿 猪儿 鱼儿 风儿 月儿 我儿 一儿 新生儿 早产儿 育儿 托儿 健儿".split()
+)
+
+
+@lru_cache(maxsize=65536)
+def readings(word: str) -> tuple[str, ...]:
+    """Citation reading of one word, a syllable with tone digit per character."""
+    from pypinyin import Style, lazy_pinyin
+
+    return tuple(lazy_pinyin(word, style=Style.TONE3, neutral_tone_with_five=True))
+
+
+def convert(text: SpanText, fixed: Controls) -> list[Unit]:
+    """All words and pauses of a Mandarin stretch; readings in `fixed` hold as they are."""
+    units: list[Unit] = []
+    for match in _CLAUSE.finditer(text.text):
+        if is_han(match[0][0]):
+            units.extend(_clause(text[match.start() : match.end()], fixed.syllables))
+        else:
+            units.append(pause(match[0], *text.span(*match.span()), "zh", fixed))
+    return units
+
+
+def _clause(text: SpanText, fixed: dict[int, str]) -> list[Unit]:
+    given = [fixed.get(start) if end == start + 1 else None for start, end in text.spans]
+    feet: list[Foot] = []
+    at = 0
+    for word, tag in segment.words(text.text):
+        syllables = [g or s for g, s in zip(given[at:], readings(word), strict=False)]
+        feet.append(Foot(word, tag, syllables, [len(word)]))
+        at += len(word)
+    units: list[Unit] = []
+    at = 0
+    for foot in sandhi.apply(feet):
+        _erhua(foot)
+        done = 0
+        for size in foot.sizes:
+            spoken = foot.syllables[done : done + size]
+            spoken = [g or s for g, s in zip(given[at:], spoken, strict=False)]
+            units.append(_unit(text[at : at + size], spoken))
+            at += size
+            done += size
+    return units
+
+
+def _erhua(foot: Foot) -> None:
+    """A suffix 儿 takes the tone of the syllable that it closes."""
+    text = foot.text
+    if len(text) > 1 and text[-1] == "儿" and not {text, text[-2:]} & _SYLLABIC_ER:
+        foot.syllables[-1] = "er" + foot.tone(-2)
+
+
+def _unit(text: SpanText, syllables: list[str]) -> Unit:
+    sounds: list[Sounding] = []
+    for (start, end), syllable in zip(text.spans, syllables, strict=True):
+        sounds.extend(Sounding(symbol, start, end) for symbol in pinyin.symbols(syllable))
+    return Unit(text.text, *text.span(0, len(text)), "zh", tuple(sounds))

@@ -1,0 +1,1 @@
+"""From reference audio to semantic tokens: content encoder and quantiser."""

@@ -1,0 +1,164 @@
+"""`voxray train generator`, first part: posterior and decoder as an autoencoder on real waves.
+
+Every step: fixed-length segments -> posterior -> latents -> decoder (with the true F0 as source)
+-> multi-resolution spectral loss, F0 and voicing loss, and a light pull of the latents to N(0, 1).
+The speaker vector comes from another stretch of the same speaker. No loss above a source's band.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from voxray.audio import resample
+from voxray.config import Config, GeneratorConfig
+from voxray.models.decoder_istft import REFERENCE_HZ
+from voxray.models.generator import Generator
+
+from .run import Run, warm
+from .store import Entry, Store
+
+RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512))
+REFERENCE_SECONDS = 2.4
+
+
+class AutoencoderTraining(Config):
+    """Settings of the first part of a generator run."""
+
+    model: GeneratorConfig = GeneratorConfig()
+    steps: int = 3000
+    batch: int = 12
+    segment_frames: int = 50  # 50 Hz: one second
+    rate: float = 1e-3
+    latent_pull: float = 2e-3
+    seed: int = 1
+    save_every: int = 100
+
+
+class Segments:
+    """Random fixed-length segments of a store with F0 and a reference of the same speaker."""
+
+    def __init__(self, folder: Path, split: str = "train") -> None:
+        self.store = Store(folder)
+        self.f0 = self.store.array("f0.f16", "float16", 240)
+        self.entries = [e for e in self.store.entries if e.split == split]
+        self.by_speaker: dict[str, list[Entry]] = {}
+        for entry in self.entries:
+            self.by_speaker.setdefault(entry.speaker, []).append(entry)
+
+    def reference(self, entry: Entry, rng: np.random.Generator) -> np.ndarray:
+        """A stretch of 16 kHz audio by the same speaker, from another clip where there is one."""
+        pool = [e for e in self.by_speaker[entry.speaker] if e is not entry] or [entry]
+        wave = self.store.audio(pool[int(rng.integers(len(pool)))])
+        size = int(REFERENCE_SECONDS * 24_000)
+        if len(wave) < size:
+            wave = np.tile(wave, -(-size // len(wave)))
+        at = int(rng.integers(0, len(wave) - size + 1))
+        return resample(wave[at : at + size], 24_000, 16_000)
+
+    def batch(self, count: int, frames: int, rng: np.random.Generator) -> list[Tensor]:
+        """wave [B, 480 T], f0 [B, 2T], reference [B, M], band [B] as a share of Nyquist."""
+        waves, pitches, references, bands = [], [], [], []
+        while len(waves) < count:
+            entry = self.entries[int(rng.integers(len(self.entries)))]
+            total = entry.samples // 480
+            if total < frames:
+                continue
+            at = int(rng.integers(0, total - frames + 1))
+            first = entry.start + at * 480
+            waves.append(self.store.wave[first : first + frames * 480].astype(np.float32) / 32768)
+            pitches.append(self.f0[first // 240 : first // 240 + 2 * frames].astype(np.float32))
+            references.append(self.reference(entry, rng))
+            bands.append(min(1.0, entry.band_hz * 0.95 / 12_000))
+        stacked = [np.stack(waves), np.stack(pitches), np.stack(references), np.array(bands)]
+        return [torch.from_numpy(a.astype(np.float32)) for a in stacked]
+
+
+def spectral_loss(made: Tensor, real: Tensor, band: Tensor) -> Tensor:
+    """Mean over resolutions of log-magnitude L1 and relative linear L1, within each item's band."""
+    total = made.new_zeros(())
+    for n_fft, hop in RESOLUTIONS:
+        window = torch.hann_window(n_fft)
+        both = torch.stft(
+            torch.cat([made, real]), n_fft, hop, window=window, return_complex=True
+        )
+        power = both.real.square() + both.imag.square()
+        ours, theirs = (power + 1e-7).sqrt().chunk(2)  # 2 x [B, F, T]
+        bins = torch.arange(ours.shape[1]) / (ours.shape[1] - 1)
+        keep = (bins[None, :, None] <= band[:, None, None]).float()
+        share = keep.mean() * ours.shape[2] * ours.numel() / ours.shape[2]
+        floor = 3e-3 * n_fft / 512
+        logs = ((ours + floor).log() - (theirs + floor).log()).abs() * keep
+        lines = (ours - theirs).abs() * keep
+        total = total + logs.sum() / share + lines.sum() / ((theirs * keep).sum() + 1.0)
+    return total / len(RESOLUTIONS)
+
+
+def pitch_losses(octaves: Tensor, voicing: Tensor, f0: Tensor) -> tuple[Tensor, Tensor]:
+    """Octave error on voiced frames; voicing cross-entropy."""
+    voiced = f0 > 0
+    target = torch.log2(f0.clamp_min(30.0) / REFERENCE_HZ)
+    error = ((octaves - target).abs() * voiced).sum() / voiced.sum().clamp_min(1)
+    return error, F.binary_cross_entropy_with_logits(voicing, voiced.float())
+
+
+def train_autoencoder(
+    folder: Path,
+    out: Path,
+    config: AutoencoderTraining,
+    say: Callable[[str], None] = lambda line: None,
+) -> Generator:
+    """Train posterior, decoder and speaker encoder; resumes from `out`."""
+    torch.manual_seed(config.seed)  # initial weights only
+    model = Generator(config.model)
+    if model.posterior is None:
+        raise ValueError("training needs the posterior encoder")
+    parts: list[nn.Module] = [model.posterior, model.decoder, model.speaker]
+    run = Run(out, {"generator": model})
+    trained = [p for part in parts for p in part.parameters()]
+    optimizer = torch.optim.AdamW(trained, lr=config.rate, betas=(0.8, 0.99), weight_decay=0.01)
+    run.resume(optimizer)
+    data = Segments(folder)
+    while run.step < config.steps:
+        rng = np.random.default_rng((config.seed, run.step))
+        losses = _losses(model, data.batch(config.batch, config.segment_frames, rng), run.step)
+        loss = losses["spectrum"] + losses["pitch"] + 0.3 * losses["voicing"]
+        loss = loss + config.latent_pull * losses["pull"]
+        for group in optimizer.param_groups:
+            group["lr"] = warm(run.step, config.steps, config.rate)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 2.0)
+        optimizer.step()
+        run.step += 1
+        if run.step % 20 == 0:
+            run.log(**losses)
+            say(f"{run.step} " + " ".join(f"{k} {float(v):.3f}" for k, v in losses.items()))
+        if run.step % config.save_every == 0:
+            run.save(optimizer)
+    run.save(optimizer)
+    return model
+
+
+def _losses(model: Generator, batch: list[Tensor], step: int) -> dict[str, Tensor]:
+    wave, f0, reference, band = batch
+    dice = torch.Generator().manual_seed(step)
+    with torch.autocast("cpu", torch.bfloat16):
+        speaker = model.speaker_vector(reference)
+        mean, log_std = model.posterior(wave)  # type: ignore[misc]
+        z = mean + torch.randn(mean.shape, generator=dice) * log_std.exp()
+        source = torch.randn(wave.shape, generator=dice)
+        out = model.decoder(z, speaker, source, f0)
+    pitch, voicing = pitch_losses(out.octaves, out.voicing, f0)
+    pull = 0.5 * (mean.square() + (2 * log_std).exp() - 2 * log_std - 1).mean() * mean.shape[1]
+    return {
+        "spectrum": spectral_loss(out.audio, wave, band),
+        "pitch": pitch,
+        "voicing": voicing,
+        "pull": pull,
+    }

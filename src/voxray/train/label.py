@@ -1,0 +1,110 @@
+"""Phoneme labels for a prepared corpus: `labels.jsonl`, one row a clip: ids and frame spans.
+
+Teacher clips carry the teacher's exact times; people's clips are aligned by force once a content
+encoder exists (`align_people`). Clips whose sound does not match their text are left out, counted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from voxray.text import TextPipeline
+
+from .align import forced_spans, teacher_spans
+from .store import Entry, Store
+
+FRAME = 480  # samples per label frame
+WORST_MATCH = 1.2  # of 2.0: mean score of a Needleman-Wunsch column
+
+
+@dataclass(frozen=True)
+class Label:
+    """Phoneme ids [P] of a clip and their spans [P, 2] in frames of 20 ms."""
+
+    ids: np.ndarray
+    spans: np.ndarray
+
+
+def label_teacher(
+    folder: Path, progress: Callable[[int, int], None] | None = None
+) -> dict[str, int]:
+    """Write labels of all teacher clips; returns counts of labelled and refused clips."""
+    store, text = Store(folder), TextPipeline()
+    report: Counter[str] = Counter()
+    beside = folder / "labels.jsonl.part"
+    with beside.open("w", encoding="utf-8") as file:
+        for i, entry in enumerate(store.entries):
+            if entry.durations:
+                row = _row(entry, text, report)
+                if row:
+                    file.write(json.dumps(row) + "\n")
+            if progress:
+                progress(i + 1, len(store.entries))
+    beside.replace(folder / "labels.jsonl")
+    return dict(report)
+
+
+def _row(entry: Entry, text: TextPipeline, report: Counter[str]) -> dict[str, object] | None:
+    try:
+        phonemes = text(entry.text, entry.language)  # type: ignore[arg-type]
+    except ValueError:
+        report["text refused"] += 1
+        return None
+    if not phonemes.items:
+        report["no phonemes"] += 1
+        return None
+    spans, quality = teacher_spans(
+        phonemes, entry.phones, entry.durations, entry.samples // FRAME
+    )
+    if quality < WORST_MATCH:
+        report["text and phones differ"] += 1
+        return None
+    report["labelled"] += 1
+    return {"name": entry.name, "ids": phonemes.ids, "spans": spans.tolist()}
+
+
+def read_labels(folder: Path, names: tuple[str, ...] = ("labels.jsonl",)) -> dict[str, Label]:
+    """All labels of a store by clip name; later files override earlier ones."""
+    labels: dict[str, Label] = {}
+    for name in names:
+        path = folder / name
+        if not path.exists():
+            continue
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            labels[row["name"]] = Label(np.array(row["ids"]), np.array(row["spans"]))
+    return labels
+
+
+def align_people(folder: Path, frame_log_probs: Callable[[Entry], np.ndarray], silence: int,
+                 pauses: list[int], least: float = -2.5) -> dict[str, int]:
+    """Force-align clips without exact times; `labels_people.jsonl`. Poor matches are left out.
+
+    `frame_log_probs` gives [T, symbols] at 50 Hz for a clip; `least` is the worst mean accepted.
+    """
+    store, text = Store(folder), TextPipeline()
+    report: Counter[str] = Counter()
+    beside = folder / "labels_people.jsonl.part"
+    with beside.open("w", encoding="utf-8") as file:
+        for entry in store.entries:
+            if entry.durations or not entry.text:
+                continue
+            ids = text(entry.text, entry.language).ids  # type: ignore[arg-type]
+            log_probs = frame_log_probs(entry)
+            if not 2 <= len(ids) <= len(log_probs) // 2:
+                report["text too long for the sound"] += 1
+                continue
+            labels = [silence if i in pauses else i for i in ids]
+            spans, score = forced_spans(log_probs, labels, silence)
+            report["aligned" if score >= least else "sound and text differ"] += 1
+            if score >= least:
+                row = {"name": entry.name, "ids": ids, "spans": spans.tolist(), "score": score}
+                file.write(json.dumps(row) + "\n")
+    beside.replace(folder / "labels_people.jsonl")
+    return dict(report)

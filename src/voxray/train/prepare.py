@@ -1,0 +1,104 @@
+"""`voxray data prepare`: manifests -> a folder of waves and F0 that training reads.
+
+Clips are read, resampled to 24 kHz, brought to one loudness, and appended; the report says what was
+dropped and why. A broken-off run goes on where it stopped (the index is written as it grows).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from voxray.audio import read_audio, resample
+
+from .corpus import Clip, read_manifest
+from .pitch import f0_track
+from .store import RATE, TOKEN, Entry, Store, write_index
+
+LOUDNESS_RMS = 0.06  # of the active frames, about -24 dBFS
+SHORTEST, LONGEST = 0.8, 25.0
+
+
+def prepare(
+    manifests: Sequence[Path],
+    out: Path,
+    splits: Sequence[str] = ("train", "dev"),
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, int]:
+    """Fill `out`; returns how many clips were kept, already there, or dropped for which reason."""
+    out.mkdir(parents=True, exist_ok=True)
+    clips = [c for m in manifests for c in read_manifest(m)]
+    entries = Store(out).entries if (out / "index.json").exists() else []
+    done = {e.name for e in entries}
+    report: Counter[str] = Counter()
+    with (out / "wave.i16").open("r+b" if entries else "wb") as file:
+        position = sum(e.samples for e in entries)
+        file.seek(2 * position)
+        file.truncate()
+        for i, clip in enumerate(clips):
+            reason = "already there" if clip.name in done else _refusal(clip, splits)
+            wave = None if reason else _load(clip, report)
+            if wave is not None:
+                file.write(wave.tobytes())
+                entries.append(_entry(clip, position, len(wave)))
+                position += len(wave)
+            report[reason or ("kept" if wave is not None else "dropped")] += 1
+            if i % 200 == 199:
+                file.flush()
+                write_index(out, entries)
+            if progress:
+                progress(i + 1, len(clips))
+    write_index(out, entries)
+    (out / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    return dict(report)
+
+
+def _refusal(clip: Clip, splits: Sequence[str]) -> str:
+    return "" if clip.split in splits else f"split {clip.split}"
+
+
+def _load(clip: Clip, report: Counter[str]) -> np.ndarray | None:
+    try:
+        wave, rate = read_audio(clip.path)
+    except (OSError, ValueError):
+        report["unreadable"] += 1
+        return None
+    seconds = len(wave) / rate
+    if not SHORTEST <= seconds <= LONGEST:
+        report["too short" if seconds < SHORTEST else "too long"] += 1
+        return None
+    wave = resample(wave, rate, RATE)
+    wave = wave * _gain(wave)
+    padded = np.zeros(-(-len(wave) // TOKEN) * TOKEN, dtype=np.float32)
+    padded[: len(wave)] = wave
+    return (np.clip(padded, -1, 1) * 32767).astype("<i2")
+
+
+def _gain(wave: np.ndarray) -> float:
+    frames = wave[: len(wave) // 240 * 240].reshape(-1, 240)
+    power = np.square(frames).mean(1)
+    active = power[power > power.max() * 1e-3]
+    gain = LOUDNESS_RMS / float(np.sqrt(active.mean() + 1e-12))
+    return min(gain, 0.99 / float(np.abs(wave).max() + 1e-9))
+
+
+def _entry(clip: Clip, start: int, samples: int) -> Entry:
+    return Entry(
+        clip.name, clip.speaker, clip.language, clip.text, clip.split, clip.band_hz,
+        clip.synthetic, start, samples, clip.phones, clip.durations,
+    )  # fmt: skip
+
+
+def add_pitch(folder: Path, progress: Callable[[int, int], None] | None = None) -> None:
+    """Write `f0.f16`: Hz every 10 ms, 0 where unvoiced."""
+    store = Store(folder)
+    f0 = store.create("f0.f16", "float16", 240)
+    for i, entry in enumerate(store.entries):
+        track = f0_track(store.audio(entry))
+        f0[entry.start // 240 : entry.start // 240 + len(track)] = track
+        if progress:
+            progress(i + 1, len(store.entries))

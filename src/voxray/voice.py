@@ -1,0 +1,293 @@
+"""A voice: who speaks (speaker vector [256]) and, if wanted, how (style: prompt tokens + phonemes).
+
+`Voice.from_file` judges a recording before it uses it: what cannot become a voice is refused with
+the reason, what will cost quality is warned of with the measured figure. A voice saves to one
+safetensors file with its card, and speaks again without the recording.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import warnings
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from . import audio
+from .models.bundle import Bundle
+from .text import TextPipeline
+
+FORMAT_VERSION = 1
+SPEAKER_WIDTH = 256
+MODEL_RATE = 16_000
+SHORTEST, RECOMMENDED, LONGEST = 1.0, 3.0, 30.0  # seconds
+LONGEST_STYLE = 15.0  # a prompt takes the room of what can be said in one breath
+NOISY_DB, HOPELESS_DB = 20.0, 5.0
+CLIPPED, ECHOING_SECONDS, LEAST_SPEECH = 0.001, 0.8, 0.5
+NOISE_COST: tuple[tuple[float, str], ...] = ()  # (SNR below which, measured cost), rising
+
+
+class VoiceWarning(UserWarning):
+    """A recording that makes a worse voice than it could."""
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Who speaks, and how. `prompt_tokens` and `prompt_phonemes` are the style reference."""
+
+    name: str
+    speaker: Tensor  # [256]
+    prompt_tokens: tuple[int, ...] = ()
+    prompt_phonemes: tuple[int, ...] = ()
+    language: str = ""
+    model: str = ""
+    fingerprint: str = ""  # of the text front end that made prompt_phonemes
+    source: str = ""
+    licence: str = ""
+    card: str = ""
+    recording: dict[str, float] = field(default_factory=dict)  # what was measured
+    warnings: tuple[str, ...] = ()
+
+    @staticmethod
+    def from_file(
+        path: str | Path,
+        transcript: str | None = None,
+        *,
+        style: str | Path | None = None,
+        name: str | None = None,
+        model: Bundle | None = None,
+        licence: str = "",
+        card: str = "",
+    ) -> Voice:
+        """Clone a voice from 3-30 s of speech in any common format.
+
+        With a `transcript`, the manner of speaking is taken too: from the recording itself, or
+        from a `style` recording (of which it is then the transcript).
+        """
+        if style is not None and not transcript:
+            raise ValueError("a style reference needs its transcript")
+        models = model or Bundle.builtin()
+        wave, rate = audio.read_audio(path)
+        wave, recording, notes = prepare(wave, rate, str(path))
+        for note in notes:
+            warnings.warn(note, VoiceWarning, stacklevel=2)
+        with torch.inference_mode():
+            speaker = models.generator.speaker_vector(torch.from_numpy(wave)).float().clone()
+        voice = Voice(
+            name=name or Path(path).stem,
+            speaker=speaker,
+            model=models.name,
+            source=Path(path).name,
+            licence=licence,
+            card=card,
+            recording=recording,
+            warnings=tuple(notes),
+        )
+        if not transcript:
+            return voice
+        return voice.with_style(path if style is None else style, transcript, model=models)
+
+    def with_style(
+        self, path: str | Path, transcript: str, *, model: Bundle | None = None
+    ) -> Voice:
+        """The same speaker in the manner of another recording (up to 15 s, with transcript)."""
+        models = model or Bundle.builtin()
+        wave, rate = audio.read_audio(path)
+        wave, _, notes = prepare(wave, rate, str(path))
+        if len(wave) > LONGEST_STYLE * MODEL_RATE:
+            raise ValueError(
+                f"{path} has {len(wave) / MODEL_RATE:.1f} s of speech; "
+                f"a style reference may have {LONGEST_STYLE:.0f} s"
+            )
+        pipeline = TextPipeline()
+        phonemes = pipeline(transcript)
+        if not any(item.word >= 0 for item in phonemes.items):
+            raise ValueError("the transcript holds no English or Mandarin words")
+        with torch.inference_mode():
+            tokens = models.encode(torch.from_numpy(wave)).tolist()
+        return replace(
+            self,
+            prompt_tokens=tuple(tokens),
+            prompt_phonemes=tuple(phonemes.ids),
+            fingerprint=pipeline.fingerprint,
+            warnings=tuple(dict.fromkeys((*self.warnings, *notes))),
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the voice to one .safetensors file, whole or not at all."""
+        target = Path(path)
+        if target.suffix != ".safetensors":
+            raise ValueError(f"a voice file's name ends in .safetensors, not {target.name!r}")
+        tensors = {
+            "speaker": self.speaker.contiguous(),
+            "prompt_tokens": torch.tensor(self.prompt_tokens, dtype=torch.int64),
+            "prompt_phonemes": torch.tensor(self.prompt_phonemes, dtype=torch.int64),
+        }
+        text = json.dumps(self.details(), ensure_ascii=False, sort_keys=True)
+        data = safetensors.torch.save(tensors, {"voxray_voice": text})
+        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+        try:
+            part.write_bytes(data)
+            os.replace(part, target)
+        except OSError as error:
+            raise OSError(f"cannot write {target}: {error.strerror or error}") from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    def details(self) -> dict[str, Any]:
+        """The card: all but the tensors."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "name": self.name,
+            "language": self.language,
+            "model": self.model,
+            "fingerprint": self.fingerprint,
+            "source": self.source,
+            "licence": self.licence,
+            "card": self.card,
+            "recording": self.recording,
+            "warnings": list(self.warnings),
+        }
+
+    @staticmethod
+    def load(path: str | Path) -> Voice:
+        """Read a voice file; anything unexpected in it is an error."""
+        target = Path(path)
+        if not target.is_file():
+            raise FileNotFoundError(f"no such voice file: {target}")
+        try:
+            with safetensors.safe_open(target, framework="pt") as file:
+                text = (file.metadata() or {}).get("voxray_voice")
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except safetensors.SafetensorError as error:
+            raise ValueError(f"{target} is not a voice file, or is damaged") from error
+        if text is None:
+            raise ValueError(f"{target} holds tensors but no voice")
+        return _checked(target, json.loads(text), tensors)
+
+    @staticmethod
+    def builtin(name: str) -> Voice:
+        """One of the voices that come with voxray."""
+        if name not in builtin_names():
+            known = ", ".join(builtin_names()) or "none in this installation"
+            raise ValueError(f"no built-in voice named {name!r}; there are: {known}")
+        with resources.as_file(_builtin_folder() / f"{name}.safetensors") as path:
+            return Voice.load(path)
+
+
+def _checked(path: Path, details: dict[str, Any], tensors: dict[str, Tensor]) -> Voice:
+    version = details.pop("format_version", None)
+    if version != FORMAT_VERSION:
+        raise ValueError(f"{path} has voice format {version}; this voxray reads {FORMAT_VERSION}")
+    if sorted(tensors) != ["prompt_phonemes", "prompt_tokens", "speaker"]:
+        raise ValueError(f"{path} holds {sorted(tensors)}, which is not a voice")
+    speaker = tensors["speaker"].float()
+    if speaker.shape != (SPEAKER_WIDTH,) or not bool(speaker.isfinite().all()):
+        raise ValueError(f"{path}: the speaker vector is damaged")
+    try:
+        return Voice(
+            speaker=speaker,
+            prompt_tokens=tuple(tensors["prompt_tokens"].tolist()),
+            prompt_phonemes=tuple(tensors["prompt_phonemes"].tolist()),
+            warnings=tuple(details.pop("warnings", ())),
+            **details,
+        )
+    except TypeError as error:
+        raise ValueError(f"{path} has unknown or missing entries: {error}") from error
+
+
+def _builtin_folder() -> Any:
+    return resources.files("voxray") / "builtin" / "voices"
+
+
+def builtin_names() -> list[str]:
+    """Names of the voices that come with voxray."""
+    folder = _builtin_folder()
+    if not folder.is_dir():
+        return []
+    files = (Path(entry.name) for entry in folder.iterdir())
+    return sorted(file.stem for file in files if file.suffix == ".safetensors")
+
+
+def find(voice: Voice | str | Path, *, model: Bundle | None = None) -> Voice:
+    """A voice from what users write: a `Voice`, a built-in name, a voice file or a recording."""
+    if isinstance(voice, Voice):
+        return voice
+    if not isinstance(voice, (str, Path)):
+        raise ValueError(f"a voice is a Voice, a name or a file, not {type(voice).__name__}")
+    if "\0" in str(voice):
+        raise ValueError("the voice's name holds NUL bytes")
+    if str(voice) in builtin_names():
+        return Voice.builtin(str(voice))
+    path = Path(voice)
+    if path.suffix == ".safetensors":
+        return Voice.load(path)
+    if path.exists():
+        return Voice.from_file(path, model=model)
+    known = ", ".join(builtin_names())
+    raise ValueError(
+        f"no voice named {str(voice)!r}, and no such file"
+        + (f"; built-in voices: {known}" if known else "")
+    )
+
+
+def prepare(
+    wave: np.ndarray, rate: int, name: str
+) -> tuple[np.ndarray, dict[str, float], list[str]]:
+    """A reference wave -> (16 kHz, trimmed, at most 30 s; what was measured; what to warn of)."""
+    if len(wave) < SHORTEST * rate:
+        raise ValueError(
+            f"{name} is {len(wave) / rate:.2f} s; a voice needs {RECOMMENDED:.0f}-{LONGEST:.0f} s"
+        )
+    if audio.rms_db(wave) < -70.0:
+        raise ValueError(f"{name} is silent")
+    report = audio.inspect(wave, rate)
+    if report.snr_db < HOPELESS_DB:
+        raise ValueError(
+            f"{name} is mostly noise: {report.snr_db:.0f} dB signal to noise, "
+            f"below {HOPELESS_DB:.0f} dB nothing can be cloned; {NOISY_DB:.0f} dB is good"
+        )
+    if report.speech < LEAST_SPEECH:
+        raise ValueError(f"no speech found in {name}; record {RECOMMENDED:.0f} s of one speaker")
+    speech = audio.trim_silence(wave, rate)
+    seconds = len(speech) / rate
+    if seconds < SHORTEST:
+        raise ValueError(f"{name} has {seconds:.2f} s of speech; a voice needs 3-30 s")
+    notes = _notes(name, seconds, report)
+    speech = speech[: round(LONGEST * rate)]
+    measured = {
+        "seconds": round(seconds, 2),
+        "snr_db": round(report.snr_db, 1),
+        "clipping": round(report.clipping, 5),
+        "reverberation_seconds": round(report.reverberation_seconds, 2),
+        "loudness": round(report.loudness, 1),
+    }
+    return audio.resample(speech, rate, MODEL_RATE), measured, notes
+
+
+def _notes(name: str, seconds: float, report: audio.RecordingReport) -> list[str]:
+    notes = []
+    if seconds < RECOMMENDED:
+        notes.append(f"{name}: {seconds:.1f} s of speech; {RECOMMENDED:.0f} s or more are better")
+    if seconds > LONGEST:
+        notes.append(f"{name}: {seconds:.0f} s of speech; only the first {LONGEST:.0f} s are used")
+    if report.snr_db < NOISY_DB:
+        cost = next((cost for limit, cost in NOISE_COST if report.snr_db < limit), "")
+        notes.append(
+            f"{name}: {report.snr_db:.0f} dB signal to noise, {NOISY_DB:.0f} dB or more are better"
+            + (f"; {cost}" if cost else "")
+        )
+    if report.clipping > CLIPPED:
+        notes.append(f"{name}: {100 * report.clipping:.1f} % of the samples are clipped")
+    if report.reverberation_seconds > ECHOING_SECONDS:
+        notes.append(f"{name}: reverberant ({report.reverberation_seconds:.1f} s)")
+    return notes
