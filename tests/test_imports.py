@@ -7,6 +7,7 @@ it or beside it, never what stands right.
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,20 +103,5 @@ def test_models_and_sites_stand_on_torch_alone() -> None:
     for path in [SOURCE / "sites.py", *sorted((SOURCE / "models").rglob("*.py"))]:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         tops = {name.split(".")[0] for name, _ in imported(path, tree)}
-        foreign = {t for t in tops - allowed if t not in STANDARD}
+        foreign = {t for t in tops - allowed if t not in sys.stdlib_module_names}
         assert not foreign, f"{path.relative_to(SOURCE)} imports {sorted(foreign)}"
-
-
-STANDARD = {
-    *(
-        "__future__",
-        "abc",
-        "collections",
-        "contextlib",
-        "dataclasses",
-        "enum",
-        "fnmatch",
-        "functools",
-    ),
-    *("itertools", "math", "operator", "pathlib", "re", "typing", "types", "json"),
-}

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from scripted import ScriptedGPT
 
+from scripted import ScriptedGPT
 from voxray.decoding import TokenDecoder
 from voxray.sampling import SamplingOptions
 from voxray.watch import Watch, WatchOptions

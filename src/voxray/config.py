@@ -179,7 +179,7 @@ class IstftDecoderConfig(Config):
     """Source-filter decoder: two frames of `hop` samples per latent frame."""
 
     latent_channels: int = 96
-    speaker_width: int = 256
+    speaker_width: int = 0  # 0: the latents alone say who speaks
     width: int = 256
     layers: int = 6
     pitch_width: int = 128
@@ -196,3 +196,31 @@ class GeneratorConfig(Config):
     flow: FlowConfig = FlowConfig()
     posterior: MelPosteriorConfig = MelPosteriorConfig()
     decoder: IstftDecoderConfig = IstftDecoderConfig()
+    codebook_size: int = 1024
+    noise_scale: float = 0.4
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the audio made."""
+        return self.decoder.rate
+
+    @property
+    def hop(self) -> int:
+        """Samples per latent frame."""
+        return 2 * self.decoder.hop
+
+    @property
+    def noise_channels(self) -> int:
+        """Rows of pre-drawn noise per latent frame: the prior's, then the decoder's samples."""
+        return self.decoder.latent_channels + self.hop
+
+
+class BundleConfig(Config):
+    """All of a voxray model: what `config.json` of a bundle holds."""
+
+    name: str = "mini"
+    gpt: GPTConfig = GPTConfig()
+    content: ContentConfig = ContentConfig()
+    generator: GeneratorConfig = GeneratorConfig()
+    fingerprint: str = ""  # of the text pipeline it was trained with
+    training: str = ""  # one line: what it was trained on, for how long

@@ -9,14 +9,16 @@ a piece while it streams.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .models.generator import Generator
-from .sampling import normal_noise
+from .models.bundle import Bundle
+from .sampling import derive, normal_noise
+from .sites import record
 
 Wave = NDArray[np.float32]
 
@@ -24,6 +26,8 @@ CONTEXT = 16  # tokens that a chunk's run sees before it
 LOOK_AHEAD = 4  # and after it
 FADE_SECONDS = 0.010
 FRAMES_PER_TOKEN = 2
+HOP = 480  # samples a frame at speed 1
+ATTENTION = "prior.attn.pattern"
 
 
 class PieceDecoder:
@@ -31,17 +35,20 @@ class PieceDecoder:
 
     def __init__(
         self,
-        generator: Generator,
+        models: Bundle,
         text_ids: Sequence[int],
         speaker: Tensor,  # [256]
         seed: int,
         speed: float = 1.0,
+        *,
+        aligned: bool = False,  # keep the prior's attention, to align by
     ) -> None:
-        self.generator = generator
+        self.models = models
         self.seed = seed
         self.speed = speed
-        self.rate = generator.config.sample_rate
-        self.token_samples = FRAMES_PER_TOKEN * generator.config.hop / speed
+        self.aligned = aligned
+        self.rate = models.generator.config.decoder.rate
+        self.token_samples = FRAMES_PER_TOKEN * HOP / speed
         self.latents: list[Wave] = []
         self.attention: list[Wave] = []  # [tokens, P] of each chunk
         self._text = torch.tensor([list(text_ids)])  # [1, P]
@@ -53,25 +60,33 @@ class PieceDecoder:
         """Samples of tokens [begin, end); unless `last`, tokens beyond `end` must be there."""
         start = max(0, begin - CONTEXT)
         stop = end if last else min(len(tokens), end + LOOK_AHEAD)
-        output = self.generator.decode(
-            torch.tensor([list(tokens[start:stop])]),
-            self._text,
-            self._speaker,
-            self._noise(start, stop),
-            self.speed,
-        )
+        codes = self.models.quantiser.embed(torch.tensor([list(tokens[start:stop])]))
+        noise, source_noise = self._noise(start, stop)
+        with self._watched() as seen:
+            output = self.models.generator.decode(
+                codes, self._text, self._speaker, noise, source_noise, speed=self.speed
+            )
         audio = output.audio[0].float().numpy()
         if not np.isfinite(audio).all():
             raise ValueError("the generator returned NaN: the model's weights are damaged")
-        self._keep(output.latents[0], output.attention, start, begin, end, stop)
+        self._keep(output.latents[0], seen.get(ATTENTION), start, begin, end, stop)
         first = round((begin - start) * self.token_samples)
         final = len(audio) if last else round((end - start) * self.token_samples)
         return self._joined(audio, first, final)
 
-    def _noise(self, start: int, stop: int) -> Tensor:
-        frames = FRAMES_PER_TOKEN * stop
-        noise = normal_noise(self.seed, self.generator.config.latent, frames)
-        return noise[:, :, FRAMES_PER_TOKEN * start :]
+    def _watched(self) -> AbstractContextManager[dict[str, list[Tensor]]]:
+        if self.aligned:
+            return record(self.models.generator, ATTENTION)
+        return nullcontext({})
+
+    def _noise(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """The prior's dice [1, Z, T] and the source's [1, 480 T], by absolute frame."""
+        first = round(FRAMES_PER_TOKEN * start / self.speed)
+        frames = first + int(FRAMES_PER_TOKEN * (stop - start) / self.speed) + 1
+        channels = self.models.generator.config.prior.latent_channels
+        prior = normal_noise(derive(self.seed, "prior"), channels, frames)
+        source = normal_noise(derive(self.seed, "source"), HOP, frames)  # [1, 480, T]
+        return prior[:, :, first:], source[:, :, first:].transpose(1, 2).flatten(1)
 
     def _joined(self, audio: Wave, first: int, final: int) -> Wave:
         made = audio[first:final].copy()
@@ -83,13 +98,19 @@ class PieceDecoder:
         return np.clip(made, -1.0, 1.0)
 
     def _keep(
-        self, latents: Tensor, attention: Tensor | None, start: int, begin: int, end: int, stop: int
+        self,
+        latents: Tensor,
+        attention: list[Tensor] | None,
+        start: int,
+        begin: int,
+        end: int,
+        stop: int,
     ) -> None:
         span = latents.shape[-1] / (stop - start)  # frames a token, speed included
         cut = slice(round((begin - start) * span), round((end - start) * span))
         self.latents.append(latents[:, cut].float().numpy())
-        if attention is not None:  # [1, H, 2 * tokens, P]
-            per_token = attention[0].mean(0).unflatten(0, (-1, FRAMES_PER_TOKEN)).mean(1)
+        if attention:  # [1, H, 2 * tokens, P]
+            per_token = attention[0][0].mean(0).unflatten(0, (-1, FRAMES_PER_TOKEN)).mean(1)
             self.attention.append(per_token[begin - start : end - start].float().numpy())
 
 

@@ -67,7 +67,10 @@ class Script:
         self._normalised: list[str] = []
 
     def __iter__(self) -> Iterator[Piece]:
-        for begin, end in sayable(self.text, split_sentences(self.text, PIECE_CHARACTERS)):
+        spans = split_sentences(self.text, PIECE_CHARACTERS)
+        if not spans:
+            raise ValueError("nothing to say: the text has no English or Mandarin words")
+        for begin, end in sayable(self.text, spans):
             yield from self._sentence(begin, end)
 
     def phonemes(self) -> Phonemes:
@@ -105,9 +108,7 @@ class Script:
     def _piece(self, indices: list[int], end: int, pause_ms: int, *, exact: bool) -> Piece:
         items = [self.items[index] for index in indices]
         ids = tuple(item.id for item in items)
-        return Piece(
-            tuple(indices), ids, tuple(item.word for item in items), end, pause_ms, exact
-        )
+        return Piece(tuple(indices), ids, tuple(item.word for item in items), end, pause_ms, exact)
 
     def _pause_at(self, end: int) -> int:
         before = self.text[:end].rstrip(" \t\r\"'”’)）」』")[-1:]

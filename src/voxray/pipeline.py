@@ -140,7 +140,7 @@ class Job:
         self.seed = check_seed(self.options.seed)
         self.whole = whole
         self.script = Script(text, pipeline.text, options.language, options.pause_ms)
-        self.made = Assembly(self.models.generator.config.sample_rate)
+        self.made = Assembly(self.models.generator.config.decoder.rate)
         self.made.warnings.extend(_mismatches(self.models, pipeline.text, voice))
         self.fingerprint = pipeline.text.fingerprint
         self.progress = 0.0
@@ -175,9 +175,13 @@ class Job:
 
     def _speak(self, piece: Piece, number: int) -> Iterator[Wave]:
         decoder = self._token_decoder(piece, number)
-        noise_seed = derive(self.seed, number, "prior")
         sound = PieceDecoder(
-            self.models.generator, piece.ids, self.voice.speaker, noise_seed, self.options.speed
+            self.models,
+            piece.ids,
+            self.voice.speaker,
+            derive(self.seed, number, "sound"),
+            self.options.speed,
+            aligned=decoder.watch is None,
         )
         trimmer = EdgeTrimmer(self.made.rate)
         begun_at = self.made.samples / self.made.rate
@@ -325,14 +329,14 @@ class Pipeline:
         """What a recording says [N at 16 kHz], in another voice. Text is not needed."""
         seeded = options.seeded()
         seed = check_seed(seeded.seed)
-        made = Assembly(self.models.generator.config.sample_rate)
+        made = Assembly(self.models.generator.config.decoder.rate)
         with self.lock, torch.inference_mode():
             began = time.perf_counter()
             tokens = self.models.encode(torch.from_numpy(wave)).tolist()
             made.spend("tokens", began)
             sound = PieceDecoder(
-                self.models.generator, self.models.silent_text, voice.speaker,
-                derive(seed, "prior"), options.speed,
+                self.models, self.models.silent_text, voice.speaker,
+                derive(seed, "sound"), options.speed,
             )  # fmt: skip
             for begin in range(0, len(tokens), CONVERT_CHUNK):
                 began = time.perf_counter()

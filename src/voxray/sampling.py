@@ -100,7 +100,7 @@ def penalise(logits: Tensor, present: Tensor, penalty: float) -> Tensor:
 
 
 def nucleus(logits: Tensor, top_p: float) -> Tensor:
-    """Drop tokens whose cumulative probability, their own included, exceeds top_p; keep the best."""
+    """Drop tokens whose cumulative probability, own one included, exceeds top_p; keep the best."""
     if top_p >= 1.0:
         return logits
     ordered, order = torch.sort(logits, descending=True)

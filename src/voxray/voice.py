@@ -80,11 +80,9 @@ class Voice:
         wave, recording, notes = prepare(wave, rate, str(path))
         for note in notes:
             warnings.warn(note, VoiceWarning, stacklevel=2)
-        with torch.inference_mode():
-            speaker = models.generator.speaker_vector(torch.from_numpy(wave)).float().clone()
         voice = Voice(
             name=name or Path(path).stem,
-            speaker=speaker,
+            speaker=_speaker_vector(models, wave),
             model=models.name,
             source=Path(path).name,
             licence=licence,
@@ -112,8 +110,7 @@ class Voice:
         phonemes = pipeline(transcript)
         if not any(item.word >= 0 for item in phonemes.items):
             raise ValueError("the transcript holds no English or Mandarin words")
-        with torch.inference_mode():
-            tokens = models.encode(torch.from_numpy(wave)).tolist()
+        tokens = models.encode(torch.from_numpy(wave)).tolist()
         return replace(
             self,
             prompt_tokens=tuple(tokens),
@@ -182,6 +179,11 @@ class Voice:
             raise ValueError(f"no built-in voice named {name!r}; there are: {known}")
         with resources.as_file(_builtin_folder() / f"{name}.safetensors") as path:
             return Voice.load(path)
+
+
+@torch.inference_mode()
+def _speaker_vector(models: Bundle, wave: np.ndarray) -> Tensor:  # [N] -> [256]
+    return models.generator.speaker_vector(torch.from_numpy(wave)[None])[0].float().clone()
 
 
 def _checked(path: Path, details: dict[str, Any], tensors: dict[str, Tensor]) -> Voice:

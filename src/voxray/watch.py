@@ -97,9 +97,9 @@ class Watch:
             for row, position in enumerate(moment.positions):
                 if moment.text <= position and start <= position < start + len(self.rows):
                     low, high = self.window(self.rows[position - start])
-                    for head in heads:
+                    for head in heads:  # text outside the window, and all audio
                         bias[:, head, row, :low] += SHUT
-                        bias[:, head, row, high : moment.text] += SHUT
+                        bias[:, head, row, high:] += SHUT
             return bias
 
         return timed(edit)

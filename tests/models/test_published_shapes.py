@@ -52,10 +52,9 @@ def assert_same(model: nn.Module, table: dict[str, list[int]]) -> None:
     assert ours == theirs
 
 
-@pytest.mark.parametrize(("name", "symbols"), [("s1_v1", 512), ("s1_v2", 732)])
-def test_gpt(name: str, symbols: int) -> None:
+def test_gpt() -> None:
     config = GPTConfig(
-        text_symbols=symbols,
+        text_symbols=732,
         width=512,
         n_layer=24,
         n_head=16,
@@ -65,14 +64,13 @@ def test_gpt(name: str, symbols: int) -> None:
         context_width=1024,
         guided_heads=(),
     )
-    with torch.device("meta"):
-        assert_same(GPT(config), published(name))
+    assert_same(GPT(config), published("s1_v2"))
 
 
-def generator(symbols: int, bins: int) -> nn.Module:
+def generator() -> nn.Module:
     wide = {"hidden": 192, "speaker_width": 512}
     prior = PriorConfig(
-        text_symbols=symbols,
+        text_symbols=732,
         input_channels=768,
         filter=768,
         content_layers=3,
@@ -89,7 +87,7 @@ def generator(symbols: int, bins: int) -> nn.Module:
         kernels=(16, 16, 8, 2, 2),
         speaker_width=512,
     )
-    speaker = SpeakerConfig(input_bins=bins, speaker_width=512, mask_convolutions=False)
+    speaker = SpeakerConfig(input_bins=704, speaker_width=512, mask_convolutions=False)
     parts: list[nn.Module] = [
         Prior(prior),
         Flow(FlowConfig(channels=192, layers=4, **wide)),
@@ -100,18 +98,14 @@ def generator(symbols: int, bins: int) -> nn.Module:
     return nn.ModuleList(parts)
 
 
-@pytest.mark.parametrize(("name", "symbols", "bins"), [("s2_v1", 322, 1025), ("s2_v2", 732, 704)])
-def test_generator(name: str, symbols: int, bins: int) -> None:
-    table = published(name, skip=("quantizer.", "ssl_proj."))  # these belong to the tokens
-    with torch.device("meta"):
-        assert_same(generator(symbols, bins), table)
+def test_generator() -> None:
+    table = published("s2_v2", skip=("quantizer.", "ssl_proj."))  # these belong to the tokens
+    assert_same(generator(), table)
 
 
-@pytest.mark.parametrize("name", ["s2D_v2", "s2D_v2Pro"])
-def test_discriminators(name: str) -> None:
-    periods = (2, 3, 5, 7, 11) if name == "s2D_v2" else (2, 3, 5, 7, 11, 17, 23)
-    with torch.device("meta"):
-        assert_same(WaveDiscriminators(WaveDiscriminatorConfig(periods=periods)), published(name))
+def test_discriminators() -> None:
+    config = WaveDiscriminatorConfig(periods=(2, 3, 5, 7, 11))
+    assert_same(WaveDiscriminators(config), published("s2D_v2"))
 
 
 def test_vocoder() -> None:
@@ -123,5 +117,4 @@ def test_vocoder() -> None:
         speaker_width=0,
         final_bias=True,
     )
-    with torch.device("meta"):
-        assert_same(HifiganDecoder(config), published("vocoder_v4_weightnorm"))
+    assert_same(HifiganDecoder(config), published("vocoder_v4_weightnorm"))

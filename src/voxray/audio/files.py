@@ -228,7 +228,7 @@ class AudioWriter:
             self.discard()
             raise ValueError(f"no audio to write to {self.path}")
         try:
-            self.encoder.close()
+            self._finish()
             if self.sink.error is not None:
                 raise self.sink.error
             self.file.flush()
@@ -241,8 +241,12 @@ class AudioWriter:
 
     def discard(self) -> None:
         """Forgets what was written; the target stays as it was."""
-        self.encoder.close()
+        self._finish()
         self._drop()
+
+    def _finish(self) -> None:
+        with suppress(soundfile.SoundFileError):  # its cause, if any, is in the sink
+            self.encoder.close()
 
     def _drop(self) -> None:
         with suppress(OSError):  # what is still in the buffer does not fit on the disk either

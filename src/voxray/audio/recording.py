@@ -123,7 +123,7 @@ def snr_db(wave: np.ndarray, rate: int) -> float:
     Noise: in each band the quietest twentieth of the time, corrected for being the quietest
     (chi-square). Speech: what exceeds it, over the frames within 15.9 dB of their own mean (as
     ITU-T P.56 gates). Within about 1 dB for steady noise from 5 to 25 dB; speech-like noise reads
-    up to 2 dB too good below 5 dB; a clean recording without any pause reads 30 or more. Echoes
+    up to 2 dB too good below 5 dB; a clean recording without any pause reads 25 or more. Echoes
     count as speech.
     """
     power, rate = _analysis_power(wave, rate, 256)

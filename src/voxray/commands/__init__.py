@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 
 from . import convert_voice, data, info, say, text, train, voice, voices
-from .common import complain, note
+from .common import ERROR, complain, note
 
 app = typer.Typer(
     help="Clone a voice from seconds of audio, offline.",
@@ -42,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result = app(list(sys.argv[1:] if arguments is None else arguments),
                          prog_name="voxray", standalone_mode=False)  # fmt: skip
         except USAGE_ERROR as error:
+            if type(error).__name__ == "NoArgsIsHelpError":  # the help is the message
+                error.show()  # type: ignore[attr-defined]
+                return ERROR
             return complain(error.format_message() or "see --help")  # type: ignore[attr-defined]
         except (KeyboardInterrupt, typer.Abort):
             return complain("stopped", INTERRUPTED)

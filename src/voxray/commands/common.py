@@ -85,6 +85,6 @@ def write_text(path: Path, text: str) -> None:
 def refuse_overwriting(output: Path, *sources: str | Path | None) -> None:
     """The output must not be one of the files that are read."""
     for source in sources:
-        if source is not None and Path(source).exists() and output.exists():
-            if output.samefile(source):
-                raise ValueError(f"{output} would be overwritten while it is read")
+        both = source is not None and Path(source).exists() and output.exists()
+        if both and output.samefile(str(source)):
+            raise ValueError(f"{output} would be overwritten while it is read")

@@ -1,7 +1,8 @@
-"""`voxray data prepare`: a manifest of recordings -> features to train on."""
+"""`voxray data prepare`: manifests of recordings -> a store to train on."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,13 +18,23 @@ def _data() -> None:
 
 @app.command()
 def prepare(
-    manifest: Annotated[Path, typer.Argument(help="A .tsv: file, text, speaker, language.")],
-    output: Annotated[Path, typer.Argument(help="Where the features go.")],
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    manifests: Annotated[list[Path], typer.Argument(help="Lists of recordings, .tsv.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the store goes.")],
 ) -> None:
-    """Turn recordings into features; goes on where it stopped."""
+    """Turn recordings into a store; goes on where it stopped, reports what was dropped."""
+    from rich.console import Console
+    from rich.progress import Progress
+
     from ..train.prepare import prepare as run
 
-    if not manifest.is_file():
-        raise FileNotFoundError(f"no such manifest: {manifest}")
-    run(manifest, output, workers=workers)
+    for manifest in manifests:
+        if not manifest.is_file():
+            raise FileNotFoundError(f"no such manifest: {manifest}")
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("preparing", total=None)
+        report = run(
+            manifests, output, progress=lambda done, of: bar.update(task, completed=done, total=of)
+        )
+    for reason, count in sorted(report.items()):
+        sys.stdout.write(f"{reason}: {count}\n")

@@ -55,13 +55,12 @@ def _facts(model: Path | None) -> dict[str, Any]:
 
 def _model_facts(pipeline: Any) -> dict[str, Any]:
     models = pipeline.models
-    parts = {"gpt": models.gpt, "generator": models.generator, "content": models.content}
     sizes = [
-        f"{name} {sum(p.numel() for p in part.parameters()) / 1e6:.1f} M"
-        for name, part in parts.items()
+        f"{name} {sum(p.numel() for p in getattr(models, name).parameters()) / 1e6:.1f} M"
+        for name in ("gpt", "generator", "content", "quantiser")
     ]
     return {
         "model": f"{models.name} ({', '.join(sizes)})",
-        "sample rate": f"{models.generator.config.sample_rate} Hz",
+        "sample rate": f"{models.generator.config.decoder.rate} Hz",
         "text front end": pipeline.text.fingerprint,
     }

@@ -104,7 +104,7 @@ class Recogniser:
             self._tensor(np.ascontiguousarray(features)),
             [prompt] * len(waves),
             beam_size=1,
-            max_length=min(448, 16 + round(14 * longest)),
+            max_length=min(448, 16 + round(20 * longest)),
         )
         return [tokens.decode(result.sequences_ids[0]).strip() for result in made]
 

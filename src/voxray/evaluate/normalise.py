@@ -23,7 +23,8 @@ _STYLES = ("cardinal", "pairs", "digits")
 
 _WORDS_EN = {
     "mr": "mister", "mrs": "missus", "ms": "miss", "dr": "doctor", "ok": "okay",
-    "cannot": "can not",     "wont": "will not", "cant": "can not", "shant": "shall not", "alright": "all right",
+    "cannot": "can not", "wont": "will not", "cant": "can not", "shant": "shall not",
+    "alright": "all right",
     "grey": "gray", "centre": "center", "theatre": "theater", "cheque": "check", "tyre": "tire",
     "tyres": "tires", "kerb": "curb", "plough": "plow", "programme": "program", "mum": "mom",
     "jewellery": "jewelry", "pyjamas": "pajamas", "travelling": "traveling", "storey": "story",

@@ -93,13 +93,18 @@ def _transcript(reference: Reference) -> str:
     return reference.clip.text if whole else ""
 
 
-def rung_clips(references: Sequence[Reference], most: int) -> list[tuple[Clip, Reference]]:
+def rung_clips(
+    references: Sequence[Reference], clips: Sequence[Clip], most: int
+) -> list[tuple[Clip, Reference]]:
     """Recordings with human transcripts, of speakers whose reference is another recording."""
+    named = {reference.name: reference for reference in references}
     pairs = [
-        (clip, reference)
-        for reference in references
-        for clip in reference.own
-        if clip.text_source == "human" and clip.end is None
+        (clip, named[name])
+        for clip in clips
+        if (name := f"{clip.corpus}/{clip.speaker}") in named
+        and clip.text_source == "human"
+        and clip.seconds >= sets.SHORTEST_CLIP
+        and clip.path != named[name].clip.path
     ]
     step = max(1, -(-len(pairs) // most))
     return pairs[::step]

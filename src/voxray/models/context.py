@@ -73,7 +73,7 @@ class TransformerContext:
         ends = torch.tensor([end for _, end in offsets])
         places = torch.tensor(list(spans)).view(-1, 2)
         touch = (starts[None] < places[:, 1:]) & (ends[None] > places[:, :1])  # [P, pieces]
-        weight = touch.float()
+        weight = (touch & (places[:, 1:] > places[:, :1])).float()  # empty spans touch nothing
         return (weight @ states) / weight.sum(1, keepdim=True).clamp(min=1.0)  # [P, width]
 
     def _read(self, ids: list[int]) -> Tensor:

@@ -74,9 +74,9 @@ class IstftDecoder(nn.Module):
         self.stages = [Site() for _ in range(config.layers)]  # [B, 2T, D]
 
     def forward(
-        self, z: Tensor, speaker: Tensor, noise: Tensor, f0: Tensor | None = None
+        self, z: Tensor, speaker: Tensor | None, noise: Tensor, f0: Tensor | None = None
     ) -> DecoderOutput:
-        """z [B, Z, T], speaker [B, G], white noise [B, 480 T]; `f0` [B, 2T] Hz overrides."""
+        """z [B, Z, T], speaker [B, G] (None: unused), white noise [B, 480 T]; `f0` [B, 2T] Hz overrides."""
         z = self.latents(z).transpose(1, 2)  # [B, T, Z]
         octaves, voicing = self.pitch(z)
         if f0 is None:
@@ -97,8 +97,12 @@ class IstftDecoder(nn.Module):
         window = torch.hann_window(config.n_fft, device=f0.device)
         pulses = pulse_train(f0, config.hop, config.rate)  # [B, N]
         sources = torch.stft(
-            torch.cat([pulses, noise]), config.n_fft, config.hop, window=window,
-            return_complex=True, pad_mode="constant",
+            torch.cat([pulses, noise]),
+            config.n_fft,
+            config.hop,
+            window=window,
+            return_complex=True,
+            pad_mode="constant",
         )  # [2B, F, 2T + 1]
         harmonic, breath = sources[..., :-1].chunk(2)
         loud, real, turn, hiss = filters.transpose(1, 2).chunk(4, dim=1)  # 4 x [B, F, 2T]
@@ -106,9 +110,7 @@ class IstftDecoder(nn.Module):
         rotation = torch.complex(1.0 + real, turn)
         spectrum = harmonic * gain * rotation + breath * torch.exp(hiss.clamp(-12, 6) - 4.0)
         spectrum = F.pad(spectrum, (0, 1))
-        return torch.istft(
-            spectrum, config.n_fft, config.hop, window=window, length=noise.shape[1]
-        )
+        return torch.istft(spectrum, config.n_fft, config.hop, window=window, length=noise.shape[1])
 
 
 def pulse_train(f0: Tensor, hop: int, rate: int) -> Tensor:

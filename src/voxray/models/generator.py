@@ -1,7 +1,7 @@
 """The SoVITS stage put together: semantic tokens, phonemes and a speaker vector -> speech.
 
-`decode`: code vectors [B, S, C] at 25 Hz -> prior -> sample -> inverse flow -> decoder -> 24 kHz wave
-[B, 960 S] (GPT-SoVITS after VITS, Kim et al. 2021). Training adds the posterior in front of the flow
+`decode`: tokens [B, S] at 25 Hz -> code vectors -> prior -> sample -> inverse flow -> decoder -> 24 kHz
+wave [B, 960 S] (GPT-SoVITS after VITS, Kim et al. 2021). Training adds the posterior in front of the flow
 (`train/`). Sites: those of the parts, under speaker., prior., flow., decoder.
 """
 
@@ -19,6 +19,7 @@ from voxray.models.flow import Flow
 from voxray.models.posterior_mel import MelPosterior
 from voxray.models.prior import Prior
 from voxray.models.speaker import SpeakerEncoder
+from voxray.sites import Site
 
 REFERENCE_RATE, REFERENCE_FFT, REFERENCE_HOP = 16_000, 512, 160
 REFERENCE_TOP_HZ = 7_600.0  # what every source holds: a reference's bandwidth must not tell
@@ -26,17 +27,19 @@ REFERENCE_TOP_HZ = 7_600.0  # what every source holds: a reference's bandwidth m
 
 @dataclass
 class GeneratorOutput:
-    """Audio [B, N] at 24 kHz, latents [B, Z, T], F0 in Hz [B, 2T]."""
+    """Audio [B, N] at 24 kHz, latents [B, Z, T], F0 in Hz [B, 2T], prior attention if recorded."""
 
     audio: Tensor
     latents: Tensor
     f0: Tensor
+    attention: Tensor | None = None
 
 
 class Generator(nn.Module):
     """Speaker encoder, prior, flow, posterior (absent from inference weights) and decoder."""
 
     bank: Tensor
+    codebook: Tensor
 
     def __init__(self, config: GeneratorConfig, training_parts: bool = True) -> None:
         super().__init__()
@@ -50,6 +53,9 @@ class Generator(nn.Module):
             REFERENCE_RATE, REFERENCE_FFT, config.speaker.input_bins, 0.0, REFERENCE_TOP_HZ
         )
         self.register_buffer("bank", bank, persistent=False)
+        codes = torch.zeros(config.codebook_size, config.prior.input_channels)
+        self.register_buffer("codebook", codes)
+        self.codes = Site()  # [B, 2S, C]
 
     def reference_mel(self, wave: Tensor) -> Tensor:
         """Reference [B, N] at 16 kHz -> log-mel [B, M, N // 160], level taken out."""
@@ -63,28 +69,33 @@ class Generator(nn.Module):
         """Reference [B, N] at 16 kHz -> speaker vector [B, G]."""
         return self.speaker(self.reference_mel(wave))[..., 0]
 
+    def features(self, tokens: Tensor) -> Tensor:
+        """Tokens [B, S] -> code vectors at the latents' rate [B, C, 2S]."""
+        return self.codes(self.codebook[tokens].repeat_interleave(2, dim=1)).transpose(1, 2)
+
     def decode(
         self,
-        codes: Tensor,
+        tokens: Tensor,
         text_ids: Tensor,
         speaker: Tensor,
         noise: Tensor,
-        source_noise: Tensor,
-        noise_scale: float = 0.5,
         speed: float = 1.0,
     ) -> GeneratorOutput:
-        """Code vectors [1, S, C], phonemes [1, P], speaker [1, G] -> speech.
+        """Tokens [1, S], phonemes [1, P], speaker [1, G] -> speech.
 
-        `noise` [1, Z, >= T] and `source_noise` [1, >= 480 T] are drawn before by the caller; T is
-        2 S, or int(2 S / speed) + 1 when speed is not 1.
+        `noise` [1, noise_channels, >= T] is drawn before by the caller: the prior's noise, then one
+        latent frame's worth of white noise for the decoder. T is 2 S, or int(2 S / speed) + 1.
         """
-        features = codes.repeat_interleave(2, dim=1).transpose(1, 2)  # [1, C, 2S]
+        features = self.features(tokens)  # [1, C, 2S]
         lengths = torch.tensor([features.shape[2]])
         text_lengths = torch.tensor([text_ids.shape[1]])
         vector = speaker[..., None]  # [1, G, 1]
         out = self.prior(features, lengths, text_ids, text_lengths, vector, speed)
-        frames = out.mean.shape[2]
-        z = out.mean + noise[:, :, :frames] * out.log_std.exp() * noise_scale
-        z = self.flow.inverse(z, out.mask, vector)
-        made = self.decoder(z, speaker, source_noise[:, : 480 * frames])
+        frames, latent = out.mean.shape[2], self.config.decoder.latent_channels
+        if noise.shape[2] < frames:
+            raise ValueError(f"noise for {noise.shape[2]} frames, but {frames} are to be made")
+        spread = noise[:, :latent, :frames] * out.log_std.exp() * self.config.noise_scale
+        z = self.flow.inverse(out.mean + spread, out.mask, vector)
+        source = noise[:, latent:, :frames].transpose(1, 2).flatten(1)  # [1, 480 T]
+        made = self.decoder(z, speaker, source)
         return GeneratorOutput(made.audio, z, made.f0)

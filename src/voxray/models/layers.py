@@ -34,7 +34,7 @@ def same_padding(kernel: int, dilation: int = 1) -> int:
 
 def fuse_weight_norm(model: nn.Module) -> nn.Module:
     """Replace every weight-normed weight by its value, in place: faster, no longer trainable so."""
-    for module in model.modules():
+    for module in list(model.modules()):
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight")
     return model

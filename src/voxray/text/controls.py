@@ -34,7 +34,7 @@ class Controls:
 
 
 def parse_arpabet(text: str) -> tuple[str, ...] | None:
-    """`R EH1 D` as symbols; vowels without stress get it on the first. None if it is not ARPAbet."""
+    """`R EH1 D` as symbols; the first vowel is stressed if none is marked. None if it is no ARPAbet."""
     symbols: list[str] = []
     for part in text.split():
         match = _STRESSED.fullmatch(part)
@@ -53,7 +53,9 @@ def parse_pinyin(text: str) -> list[str]:
     syllables = text.lower().split()
     for syllable in syllables:
         if not pinyin.exists(syllable):
-            raise ValueError(f"{syllable!r} is not a pinyin syllable with a tone 1-5, such as liang2")
+            raise ValueError(
+                f"{syllable!r} is not a pinyin syllable with a tone 1-5, such as liang2"
+            )
     return syllables
 
 

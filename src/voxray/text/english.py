@@ -28,8 +28,9 @@ _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _VOICELESS = frozenset("P T K F TH".split())
 _SIBILANT = frozenset("S Z SH ZH CH JH".split())
 _ACRONYM_WORDS = frozenset(
-    "nasa nato opec aids unesco unicef laser radar scuba ram rom gif sim pin sars covid asap yolo"
-    " java bios swat fifa uefa nafta asean json yaml ascii unix cuda imax ikea nasdaq".split()
+    "nasa nato opec aids unesco unicef laser radar scuba ram rom gif sim pin sars covid"
+    " asap yolo java bios swat fifa uefa nafta asean json yaml ascii unix cuda imax ikea"
+    " nasdaq".split()
 )
 _LONGEST_ACRONYM = 5
 _ENDINGS = (("ing", ("IH0", "NG")), ("ally", ("L", "IY0")), ("ly", ("L", "IY0")),

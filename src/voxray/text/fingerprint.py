@@ -1,8 +1,9 @@
-"""The frozen state of the text front end: a manifest of all that decides the phonemes, and its hash.
+"""The frozen state of the text front end: a manifest of all that decides the phonemes, and its
+hash.
 
-A model remembers the manifest that it was trained with. `check` compares it with the present one and
-names what differs: library versions, data files, rules, the user's lexicon, and the sentences of a
-built-in probe set (data/probes.txt) that now read differently.
+A model remembers the manifest that it was trained with. `check` compares it with the
+present one and names what differs: library versions, data files, rules, the user's lexicon,
+and the sentences of a built-in probe set (data/probes.txt) that now read differently.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ class Difference:
     current: str
 
     def __str__(self) -> str:
-        return f"{self.part} {self.name}: was {self.saved or 'absent'}, is {self.current or 'absent'}"
+        return (
+            f"{self.part} {self.name}: was {self.saved or 'absent'}, is {self.current or 'absent'}"
+        )
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,9 @@ def _code_lines(source: str) -> list[str]:
 def _static() -> dict[str, dict[str, str]]:
     here = files(__package__)
     data = {f.name: f for f in here.joinpath("data").iterdir() if f.name not in _UNHASHED_DATA}
-    code = {f.name: f for f in here.iterdir() if f.name.endswith(".py") and f.name not in _NOT_RULES}
+    code = {
+        f.name: f for f in here.iterdir() if f.name.endswith(".py") and f.name not in _NOT_RULES
+    }
     return {
         "library": {name: version(name) for name in LIBRARIES},
         "data": {name: _data_digest(data[name]) for name in sorted(data)},
@@ -122,7 +127,7 @@ def _static() -> dict[str, dict[str, str]]:
 
 
 def state(pipeline: TextPipeline) -> dict[str, dict[str, str]]:
-    """All that decides the phonemes, in parts; a user's own lexicon is not part of the front end."""
+    """All that decides the phonemes, in parts; a user's own lexicon is no part of it."""
     return {**_static(), "settings": {"convention": pipeline.convention}}
 
 
@@ -162,8 +167,8 @@ def check(saved: Mapping[str, Any] | Path | str, lexicon: Path | None = None) ->
     """Compare a saved manifest with the text front end as it is now.
 
     `saved` is what `TextPipeline.manifest()` returned when the model was trained, or the path of a
-    JSON file or model folder that holds it. `print(check(...))` lists every difference and the probe
-    sentences that read differently. ValueError if it is no manifest.
+    JSON file or model folder that holds it. `print(check(...))` lists every difference and the
+    probe sentences that read differently. ValueError if it is no manifest.
     """
     from .pipeline import TextPipeline
     from .published import PublishedPipeline

@@ -1,8 +1,8 @@
 """English words with two readings, told apart by the words around them.
 
-Most are verb / noun pairs (data/homographs.tsv: reCORD, REcord); a word is taken for a verb after
-`to`, auxiliaries, negations and personal pronouns, or where an imperative opens the sentence. The rest
-(read, live, close, wind, tear, lead, bow, ...) have a rule of their own.
+Most are verb / noun pairs (data/homographs.tsv: reCORD, REcord); a word is taken for a verb
+after `to`, auxiliaries, negations and personal pronouns, or where an imperative opens the
+sentence. The rest (read, live, close, wind, tear, lead, bow, ...) have a rule of their own.
 """
 
 from __future__ import annotations
@@ -14,18 +14,23 @@ from importlib.resources import files
 
 Reading = tuple[str, ...]
 _BASE = frozenset(
-    "to will would can could should shall must may might do does did don't doesn't didn't won't can't"
-    " couldn't wouldn't shouldn't mustn't cannot please let's help i'll you'll we'll they'll he'll she'll"
-    " it'll i'd you'd we'd they'd he'd she'd".split()
+    "to will would can could should shall must may might do does did don't doesn't didn't"
+    " won't can't couldn't wouldn't shouldn't mustn't cannot please let's help i'll you'll"
+    " we'll they'll he'll she'll it'll i'd you'd we'd they'd he'd she'd".split()
 )
 _SUBJECTS = frozenset("i you we they who he she it that which not never always often also".split())
-_BEFORE_OBJECT = frozenset("the a an this that these those my your his her its our their it them us me him".split())
-_BE = frozenset("is are was were be been being am 's 're it's that's isn't aren't wasn't so too very".split())
+_BEFORE_OBJECT = frozenset(
+    "the a an this that these those my your his her its our their it them us me him".split()
+)
+_BE = frozenset(
+    "is are was were be been being am 's 're it's that's isn't aren't wasn't so too very".split()
+)
 _HAVE = frozenset("have has had having i've you've we've they've be been is are was were".split())
 _PAST = re.compile(r"\b(yesterday|last|ago|had|was|were|once)\b")
 _LIVE_THINGS = frozenset(
-    "music show shows stream streams streaming concert concerts broadcast broadcasts performance audience"
-    " television tv wire wires ammunition album coverage event events demo data chat video bait recording".split()
+    "music show shows stream streams streaming concert concerts broadcast broadcasts"
+    " performance audience television tv wire wires ammunition album coverage event events"
+    " demo data chat video bait recording".split()
 )
 
 
@@ -61,7 +66,9 @@ def _is_verb(last: str, ahead: str) -> bool:
 def _read(last: str, ahead: str, rest: str) -> str:
     if last in _BASE or last in ".!?…":
         return "R IY1 D"
-    present = last in ("i", "you", "we", "they", "and", "always", "often") and not _PAST.search(rest)
+    present = last in ("i", "you", "we", "they", "and", "always", "often") and not _PAST.search(
+        rest
+    )
     return "R IY1 D" if present else "R EH1 D"
 
 
@@ -71,7 +78,10 @@ def _live(last: str, ahead: str, rest: str) -> str:
 
 
 def _lives(last: str, ahead: str, rest: str) -> str:
-    noun = last in "my your his her its our their these those many save saved of nine two both all the".split()
+    noun = (
+        last
+        in "my your his her its our their these those many save saved of nine two both all the".split()
+    )
     return "L AY1 V Z" if noun else "L IH1 V Z"
 
 
@@ -87,7 +97,11 @@ def _use(last: str, ahead: str, rest: str) -> str:
 
 
 def _used(last: str, ahead: str, rest: str) -> str:
-    return "Y UW1 S T" if ahead == "to" and last not in ("be", "was", "were", "is", "are") else "Y UW1 Z D"
+    return (
+        "Y UW1 S T"
+        if ahead == "to" and last not in ("be", "was", "were", "is", "are")
+        else "Y UW1 Z D"
+    )
 
 
 def _wind(last: str, ahead: str, rest: str) -> str:

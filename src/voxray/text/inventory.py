@@ -1,7 +1,9 @@
-"""What each symbol is as a sound: its class, whether it is voiced or aspirated, its tone or stress.
+"""What each symbol is as a sound: its class, whether it is voiced or aspirated, its tone or
+stress.
 
-Used for the `kind` of every phoneme, for grouping explanations, and by tests that every symbol the
-front end can emit is known. Mandarin `b d g` are unaspirated and voiceless, unlike English `B D G`.
+Used for the `kind` of every phoneme, for grouping explanations, and by tests that every
+symbol the front end can emit is known. Mandarin `b d g` are unaspirated and voiceless,
+unlike English `B D G`.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ _TONED = re.compile(r"(?:E|En|i0|[a-z]+)([1-5])")
 
 @dataclass(frozen=True)
 class Sound:
-    """Class of a symbol: `kind` is vowel, consonant, onset (glottal zero initial), silence, other."""
+    """Class of a symbol: `kind` is vowel, consonant, onset (zero initial), silence or other."""
 
     kind: str
     language: str | None = None

@@ -12,16 +12,20 @@ from functools import lru_cache
 
 from . import pinyin, sandhi, segment
 from .controls import Controls
-from .sandhi import Foot
 from .punctuation import is_han
+from .sandhi import Foot
 from .spans import SpanText
 from .units import Sounding, Unit, pause
 
 _CLAUSE = re.compile(r"[\u3400-\u9fff〇]+|[,.!?…\ue000^¥-]")
 _SYLLABIC_ER = frozenset(
-    "女儿 幼儿 婴儿 少儿 男儿 孤儿 健儿 胎儿 孩儿 生儿 婴幼儿 混血儿 宠儿 幸运儿 弃儿 患儿 孙儿 侄儿 妻儿"
-    " 花儿 鸟儿 马儿 虫儿 猫儿 狗儿 猪儿 鱼儿 风儿 月儿 我儿 一儿 新生儿 早产儿 育儿 托儿 健儿".split()
+    "女儿 幼儿 婴儿 少儿 男儿 孤儿 健儿 胎儿 孩儿 生儿 婴幼儿 混血儿 宠儿 幸运儿 弃儿"
+    " 患儿 孙儿 侄儿 妻儿 花儿 鸟儿 马儿 虫儿 猫儿 狗儿 猪儿 鱼儿 风儿 月儿 我儿 一儿"
+    " 新生儿 早产儿 育儿 托儿 健儿".split()
 )
+
+
+UNREADABLE = "?5"  # stands for a character that has no known reading; it stays silent
 
 
 @lru_cache(maxsize=65536)
@@ -29,7 +33,12 @@ def readings(word: str) -> tuple[str, ...]:
     """Citation reading of one word, a syllable with tone digit per character."""
     from pypinyin import Style, lazy_pinyin
 
-    return tuple(lazy_pinyin(word, style=Style.TONE3, neutral_tone_with_five=True))
+    found = lazy_pinyin(word, style=Style.TONE3, neutral_tone_with_five=True)
+    if len(found) == len(word) and all(map(pinyin.exists, found)):
+        return tuple(found)
+    if len(word) > 1:
+        return tuple(syllable for char in word for syllable in readings(char))
+    return (UNREADABLE,)
 
 
 def convert(text: SpanText, fixed: Controls) -> list[Unit]:
@@ -48,7 +57,9 @@ def _clause(text: SpanText, fixed: dict[int, str]) -> list[Unit]:
     feet: list[Foot] = []
     at = 0
     for word, tag in segment.words(text.text):
-        syllables = [g or s for g, s in zip(given[at:], readings(word), strict=False)]
+        syllables = [
+            g or s for g, s in zip(given[at : at + len(word)], readings(word), strict=True)
+        ]
         feet.append(Foot(word, tag, syllables, [len(word)]))
         at += len(word)
     units: list[Unit] = []
@@ -58,7 +69,7 @@ def _clause(text: SpanText, fixed: dict[int, str]) -> list[Unit]:
         done = 0
         for size in foot.sizes:
             spoken = foot.syllables[done : done + size]
-            spoken = [g or s for g, s in zip(given[at:], spoken, strict=False)]
+            spoken = [g or s for g, s in zip(given[at : at + size], spoken, strict=True)]
             units.append(_unit(text[at : at + size], spoken))
             at += size
             done += size
@@ -75,5 +86,6 @@ def _erhua(foot: Foot) -> None:
 def _unit(text: SpanText, syllables: list[str]) -> Unit:
     sounds: list[Sounding] = []
     for (start, end), syllable in zip(text.spans, syllables, strict=True):
-        sounds.extend(Sounding(symbol, start, end) for symbol in pinyin.symbols(syllable))
+        pair = () if syllable[0] == UNREADABLE[0] else pinyin.symbols(syllable)
+        sounds.extend(Sounding(symbol, start, end) for symbol in pair)
     return Unit(text.text, *text.span(0, len(text)), "zh", tuple(sounds))

@@ -15,7 +15,9 @@ from .spans import SpanText
 
 _MONTHS = "January February March April May June July August September October November December"
 _MONTH = {name.lower(): name for name in _MONTHS.split()}
-_MONTH |= {name[:3].lower(): name for name in _MONTHS.split() if name != "May"} | {"sept": "September"}
+_MONTH |= {name[:3].lower(): name for name in _MONTHS.split() if name != "May"} | {
+    "sept": "September"
+}
 _MONTH_RE = "|".join(sorted(_MONTH, key=len, reverse=True))
 _NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+"
 _ABBREVIATIONS = {
@@ -173,7 +175,13 @@ def _dotted(match: re.Match[str]) -> str:
 def _address(match: re.Match[str]) -> str:
     text = re.sub(r"^https?://", "", match[0])
     text = text.replace("www.", "w w w dot ")
-    for mark, word in ((".", "dot"), ("@", "at"), ("/", "slash"), ("-", "dash"), ("_", "underscore")):
+    for mark, word in (
+        (".", "dot"),
+        ("@", "at"),
+        ("/", "slash"),
+        ("-", "dash"),
+        ("_", "underscore"),
+    ):
         text = text.replace(mark, f" {word} ")
     return text
 
@@ -185,24 +193,47 @@ _RULES: tuple[Rule, ...] = (
     rule(r"\bi\.e\.", "that is", _CASE),
     rule(r"\be\.g\.", "for example", _CASE),
     rule(r"\b(\d{1,2}):00\s*([ap])\.?m\b\.?", r"\1 \2m", _CASE),
-    rule(r"\b(?P<hour>\d{1,2}):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?"
-          r"(?:\s*(?P<half>[ap]\.?m\b\.?))?(?!\d)", _time, _CASE),
-    rule(r"\b(\d{1,2})\s*([ap])\.?m\b\.?", lambda m: f"{say.cardinal(int(m[1]))} {m[2].upper()} M", _CASE),
+    rule(
+        r"\b(?P<hour>\d{1,2}):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?"
+        r"(?:\s*(?P<half>[ap]\.?m\b\.?))?(?!\d)",
+        _time,
+        _CASE,
+    ),
+    rule(
+        r"\b(\d{1,2})\s*([ap])\.?m\b\.?",
+        lambda m: f"{say.cardinal(int(m[1]))} {m[2].upper()} M",
+        _CASE,
+    ),
     rule(r"\ba\.m\.", "A M", _CASE),
     rule(r"\bp\.m\.", "P M", _CASE),
     rule(r"\b(?:[A-Za-z]\.){2,}", _dotted),
     rule(r"\bno\.\s*(?=\d)", "number ", _CASE),
     rule(r"#(?=\d)", "number "),
     rule(r"\b(" + "|".join(_ABBREVIATIONS) + r")\.(?=\s|,|$)", _abbreviation, _CASE),
-    rule(rf"\b(?P<month>{_MONTH_RE})\.?\s+(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\b(?!:)", _month_day, _CASE),
-    rule(rf"\b(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<month>{_MONTH_RE})\b\.?", _day_month, _CASE),
+    rule(
+        rf"\b(?P<month>{_MONTH_RE})\.?\s+(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\b(?!:)",
+        _month_day,
+        _CASE,
+    ),
+    rule(
+        rf"\b(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<month>{_MONTH_RE})\b\.?",
+        _day_month,
+        _CASE,
+    ),
     rule(r"\b(?P<year>\d{4})-(?P<month>\d{2})-(?P<day>\d{2})\b", _iso_date),
     rule(r"\b(?P<year>\d{4})/(?P<month>\d{1,2})/(?P<day>\d{1,2})\b", _iso_date),
     rule(r"\b(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4})\b", _iso_date),
-    rule(r"(?:\+\d{1,3}[ -])?\(?\b\d{3}\)?[ -]\d{3}-\d{4}\b|\b0\d{2,3}-\d{7,8}\b|\b\d{3}-\d{4}\b"
-          r"|\b1[3-9]\d{9}\b", _telephone),
-    rule(rf"(?:US|USD)?(?P<sign>[$€£¥₹₩₽])\s?(?P<amount>{_NUMBER})"
-          r"(?:\s?(?P<scale>thousand|million|billion|trillion|bn\b|[kmbt]\b))?", _money, _CASE),
+    rule(
+        r"(?:\+\d{1,3}[ -])?\(?\b\d{3}\)?[ -]\d{3}-\d{4}\b|\b0\d{2,3}-\d{7,8}\b|\b\d{3}-\d{4}\b"
+        r"|\b1[3-9]\d{9}\b",
+        _telephone,
+    ),
+    rule(
+        rf"(?:US|USD)?(?P<sign>[$€£¥₹₩₽])\s?(?P<amount>{_NUMBER})"
+        r"(?:\s?(?P<scale>thousand|million|billion|trillion|bn\b|[kmbt]\b))?",
+        _money,
+        _CASE,
+    ),
     rule(r"'?\b([2-9]0)s\b", lambda m: say.plural(say.cardinal(int(m[1])))),
     rule(r"\b(1\d\d0|20\d0)s\b", lambda m: say.plural(say.year(int(m[1])))),
     rule(r"\bC\+\+", "C plus plus"),

@@ -32,7 +32,9 @@ _MEASURES = (
     "|公斤|千克|斤|克|吨|升|毫升|倍|层|楼|页|章|节|篇|首|句|字|种|类|项|期|级|度|路|口|头|匹|群|排|行|列|步"
     "|万|亿|千|百|多|余|几|分之|平方|立方|折|元钱|块钱|星期|世纪|季|夜|晚|站|圈|瓶|顿|份|团|队|班|组|成|口|门|亩"
 )
-_AS_DIGITS = "号|号码|编号|电话|手机|密码|账号|代码|邮编|房间|房间号|学号|车牌|尾号|验证码|拨打|热线|QQ|微信"
+_AS_DIGITS = (
+    "号|号码|编号|电话|手机|密码|账号|代码|邮编|房间|房间号|学号|车牌|尾号|验证码|拨打|热线|QQ|微信"
+)
 _SYMBOLS = {"+": "加", "=": "等于", "≈": "约等于", "×": "乘", "÷": "除以", "<": "小于", ">": "大于",
             "≤": "小于等于", "≥": "大于等于", "±": "正负", "%": "百分之", "&": "和", "@": "艾特",
             "π": "派", "√": "根号", "°": "度", "№": "第", "½": "二分之一", "~": "到"}  # fmt: skip
@@ -85,21 +87,39 @@ _RULES: tuple[Rule, ...] = (
     rule(r"(?<!\d)(\d{4})(?=\s*[-~—–至到]\s*\d{4}年)", lambda m: say.digits(m[1])),
     rule(r"(?<=[零〇一二三四五六七八九])\s*[-~]\s*(?=\d{4}年)", "到"),
     rule(r"(?<!\d)(\d{4}|\d{2})(?=年(?:代|级)?)", lambda m: say.digits(m[1])),
-    rule(r"(?<![\d:])(?P<hour>\d{1,2}):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?(?![\d:])", _time),
-    rule(r"(?<!\d)1[3-9]\d{9}(?!\d)|(?<!\d)0\d{2,3}-?\d{7,8}(?!\d)|(?<!\d)[48]00-?\d{3}-?\d{4}(?!\d)",
-          lambda m: say.digits(m[0], telephone=True)),
-    rule(r"(?<!\d)1(?:1[0249]|2[02]|23\d\d|00\d\d)(?!\d)(?=热线|电话|报警)", lambda m: say.digits(m[0], True)),
-    rule(rf"(?<![\d/])(?P<above>\d+)/(?P<below>\d+)(?![\d/])",
-          lambda m: f"{say.cardinal(int(m['below']))}分之{say.cardinal(int(m['above']))}"),
+    rule(
+        r"(?<![\d:])(?P<hour>\d{1,2}):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?(?![\d:])", _time
+    ),
+    rule(
+        r"(?<!\d)1[3-9]\d{9}(?!\d)|(?<!\d)0\d{2,3}-?\d{7,8}(?!\d)|(?<!\d)[48]00-?\d{3}-?\d{4}(?!\d)",
+        lambda m: say.digits(m[0], telephone=True),
+    ),
+    rule(
+        r"(?<!\d)1(?:1[0249]|2[02]|23\d\d|00\d\d)(?!\d)(?=热线|电话|报警)",
+        lambda m: say.digits(m[0], True),
+    ),
+    rule(
+        r"(?<![\d/])(?P<above>\d+)/(?P<below>\d+)(?![\d/])",
+        lambda m: f"{say.cardinal(int(m['below']))}分之{say.cardinal(int(m['above']))}",
+    ),
     rule(rf"(?P<sign>[¥￥$€£₩₹])\s?(?P<amount>{_NUMBER})(?P<scale>[万亿千百]*)", _money),
-    rule(rf"(?P<sign>-)?(?P<amount>{_NUMBER})\s?%", lambda m: "百分之" + ("负" if m[1] else "") + say.decimal(m[2])),
+    rule(
+        rf"(?P<sign>-)?(?P<amount>{_NUMBER})\s?%",
+        lambda m: "百分之" + ("负" if m[1] else "") + say.decimal(m[2]),
+    ),
     rule(rf"({_NUMBER})\s?‰", lambda m: "千分之" + say.decimal(m[1])),
-    rule(rf"(?<![\dA-Za-z])(?P<sign>[-−])?(?P<amount>{_NUMBER})\s?(?P<unit>{_UNIT_RE})(?![A-Za-z])", _unit),
+    rule(
+        rf"(?<![\dA-Za-z])(?P<sign>[-−])?(?P<amount>{_NUMBER})\s?(?P<unit>{_UNIT_RE})(?![A-Za-z])",
+        _unit,
+    ),
     rule(r"(?<=第)\d+", lambda m: say.cardinal(int(m[0]))),
-    rule(rf"(?:(?<=号)|(?<=码)|(?<=电话)|(?<=手机)|(?<=房间)|(?<=拨打)|(?<=热线)|(?<=[A-Za-z]-))"
-          r"((?:是|为|:|,)?)(\d{3,})(?!\.?\d)", lambda m: m[1] + say.digits(m[2], telephone=True)),
+    rule(
+        r"(?:(?<=号)|(?<=码)|(?<=电话)|(?<=手机)|(?<=房间)|(?<=拨打)|(?<=热线)|(?<=[A-Za-z]-))"
+        r"((?:是|为|:|,)?)(\d{3,})(?!\.?\d)",
+        lambda m: m[1] + say.digits(m[2], telephone=True),
+    ),
     rule(r"(?<=\d)\s?[-~—–]\s?(?=\d)", "到"),
-    rule(rf"(?<![\dA-Za-z])[-−](?=\d)", "负"),
+    rule(r"(?<![\dA-Za-z])[-−](?=\d)", "负"),
     rule(rf"(?<!\d|\.)(?P<n>2)(?=(?:{_MEASURES}))(?!月|日|号|分之|十)", "两"),
     rule(rf"(?:{_NUMBER})", _whole),
     rule(r"[+=≈×÷<>≤≥±%&@π√°№½]", lambda m: _SYMBOLS[m[0]]),

@@ -1,8 +1,9 @@
 """What the text front end returns: phonemes, each knowing its word, its place in the user's text,
 its language and its class.
 
-`Phonemes.items` is what the models read (`.ids`); `Phonemes.words` is what captions, highlights and
-explanations speak of. All spans are character offsets into `Phonemes.text`, the text as given.
+`Phonemes.items` is what the models read (`.ids`); `Phonemes.words` is what captions,
+highlights and explanations speak of. All spans are character offsets into `Phonemes.text`,
+the text as given.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ from .units import Unit
 
 MAX_CHARACTERS = 50_000
 _STRENGTH = "-,.…!?"
-_LATE_MARKS = {":": ",", ";": ",", "\n": ".", "·": ""}
+_LATE_MARKS = {":": ",", ";": ",", "\n": ".", "·": "", "^": "", "¥": ""}
+_ENDLESS = re.compile(r"[\d,]{1000,}")
 _OTHER_SCRIPT = re.compile(r"[^\W\d_]")
 
 
@@ -47,7 +48,7 @@ class TextPipeline:
         validate(text)
         if language not in ("auto", "en", "zh"):
             raise ValueError(f"language is {language!r}; choose auto, en or zh")
-        plain, fixed = controls.extract(SpanText.of(text))
+        plain, fixed = controls.extract(SpanText.of(text).translate({controls.MARK: ""}))
         plain = clean(self.lexicon.respell(plain))
         self.lexicon.note(plain, fixed)
         units: list[Unit] = []
@@ -116,10 +117,14 @@ def validate(text: str) -> None:
     if len(text) > MAX_CHARACTERS:
         limit = f"at most {MAX_CHARACTERS:,} in one piece"
         raise ValueError(f"the text has {len(text):,} characters; {limit}: cut it up")
+    if _ENDLESS.search(text):
+        raise ValueError("the text holds a number of 1,000 digits or more")
 
 
 def _skipped(text: SpanText) -> tuple[str, ...]:
-    lost = sorted({c for c in _OTHER_SCRIPT.findall(text.text) if not c.isascii() and sounds_lost(c)})
+    lost = sorted(
+        {c for c in _OTHER_SCRIPT.findall(text.text) if not c.isascii() and sounds_lost(c)}
+    )
     if not lost:
         return ()
     return (f"left out characters of a script that is not spoken: {''.join(lost[:20])}",)
@@ -130,9 +135,7 @@ def sounds_lost(char: str) -> bool:
     return not ("\u3400" <= char <= "\u9fff" or char in "〇πμ")
 
 
-def _assemble(
-    text: str, normalised: str, units: list[Unit], warnings: tuple[str, ...]
-) -> Phonemes:
+def _assemble(text: str, normalised: str, units: list[Unit], warnings: tuple[str, ...]) -> Phonemes:
     items: list[Phoneme] = []
     words: list[Word] = []
     for unit in units:

@@ -1,9 +1,9 @@
 """The reading that the published v2 models were trained with, where it differs from ours.
 
-A published checkpoint knows only what it heard in training, so for it these conventions hold, also
-where ours read better: capitals are spelled, times always say a.m. or p.m., abbreviations are not
-opened, a leading comma opens very short English, Mandarin drops Latin letters and currency names and
-reads bare numbers of three digits or more digit by digit.
+A published checkpoint knows only what it heard in training, so for it these conventions
+hold, also where ours read better: capitals are spelled, times always say a.m. or p.m.,
+abbreviations are not opened, a leading comma opens very short English, Mandarin drops Latin
+letters and currency names and reads bare numbers of three digits or more digit by digit.
 """
 
 from __future__ import annotations
@@ -147,11 +147,16 @@ _MANDARIN: tuple[Rule, ...] = (
     rule(r"(?<!\d)(\d{4}|\d{2})(?=年)", lambda m: numbers_zh.digits(m[1])),
     rule(r"(?<!\d)(\d{1,2}):([0-5]\d)(?::[0-5]\d)?(?!\d)", _time_zh),
     rule(r"(?<=[A-Za-z0-9])([+×÷=-])(?=[A-Za-z0-9])", lambda m: _ARITHMETIC[m[1]]),
-    rule(r"(\d+)/(\d+)", lambda m: f"{numbers_zh.cardinal(int(m[2]))}分之{numbers_zh.cardinal(int(m[1]))}"),
+    rule(
+        r"(\d+)/(\d+)",
+        lambda m: f"{numbers_zh.cardinal(int(m[2]))}分之{numbers_zh.cardinal(int(m[1]))}",
+    ),
     rule(rf"({_NUMBER})%", lambda m: "百分之" + numbers_zh.decimal(m[1])),
     rule(r"(?<!\d)1[3-9]\d{9}(?!\d)", _digits_zh),
-    rule(rf"(-?)({_NUMBER})({_UNIT_RE})(?![A-Za-z])",
-         lambda m: ("零下" if m[1] else "") + numbers_zh.decimal(m[2]) + _UNITS[m[3]]),
+    rule(
+        rf"(-?)({_NUMBER})({_UNIT_RE})(?![A-Za-z])",
+        lambda m: ("零下" if m[1] else "") + numbers_zh.decimal(m[2]) + _UNITS[m[3]],
+    ),
     rule(r"-(\d+)(?:\.\d+)?", lambda m: numbers_zh.decimal(m[0])),
     rule(rf"(?<![\d.])2(?={_MEASURES})(?!月|日|号|十|年)", "两"),
     rule(rf"(?<!\d)\d+(?:\.\d+)?(?={_MEASURES})", lambda m: numbers_zh.decimal(m[0])),

@@ -1,7 +1,7 @@
 """Characters before anything else: width, quotes, brackets, dashes, invisible and unsayable ones.
 
-In: the user's text. Out: a `SpanText` of Han, Latin, digits, symbols that the number rules know, and
-plain ASCII punctuation. Nothing here depends on the language.
+In: the user's text. Out: a `SpanText` of Han, Latin, digits, symbols that the number rules
+know, and plain ASCII punctuation. Nothing here depends on the language.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from importlib.resources import files
 from .spans import SpanText
 
 _SAME = {
-    "。": ".", "．": ".", "｡": ".", "，": ",", "、": ",", "؛": ",", "；": ";", "：": ":", "！": "!", "？": "?",
-    "…": "…", "⋯": "…", "—": "-", "–": "-", "―": "-", "‐": "-", "‑": "-", "−": "-", "～": "~", "〜": "~",
-    "‘": "'", "’": "'", "ʼ": "'", "＇": "'", "`": "'", "´": "'", "％": "%", "￥": "¥", "＄": "$", "•": ",",
-    "・": ",", "·": "·", "\t": " ", "\u3000": " ", "\u00a0": " ", "¿": "", "¡": "", "｜": ",", "|": ",",
-    "℃": "°C", "℉": "°F", "﹣": "-", "㎏": "kg", "㎞": "km", "㎝": "cm", "㎜": "mm", "㎡": "m²",
+    "。": ".", "．": ".", "｡": ".", "，": ",", "、": ",", "؛": ",", "；": ";", "：": ":",
+    "！": "!", "？": "?", "…": "…", "⋯": "…", "—": "-", "–": "-", "―": "-", "‐": "-",
+    "‑": "-", "−": "-", "～": "~", "〜": "~", "‘": "'", "’": "'", "ʼ": "'", "＇": "'",
+    "`": "'", "´": "'", "％": "%", "￥": "¥", "＄": "$", "•": ",", "・": ",", "·": "·",
+    "\t": " ", "\u3000": " ", "\u00a0": " ", "¿": "", "¡": "", "｜": ",", "|": ",",
+    "℃": "°C", "℉": "°F", "﹣": "-", "㎏": "kg", "㎞": "km", "㎝": "cm", "㎜": "mm",
+    "㎡": "m²",
 }  # fmt: skip
-_DROPPED = set("\"“”„‟«»「」『』《》〈〉＂＊*※★☆■□▲△◆◇●○♪♫♥❤™®†‡§¶")
+_DROPPED = set('"“”„‟«»「」『』《》〈〉＂＊*※★☆■□▲△◆◇●○♪♫♥❤™®†‡§¶')
 _BRACKETS = set("()（）[]［］{}｛｝【】〔〕〖〗")
 _LINE_ENDS = set("\n\r\v\f\x85\u2028\u2029")
 _KEPT = set(",.!?-…;:'~^$€£¥₹₩₽%‰#&@+=<>/\\_°²³½¼¾×÷±√≈≤≥π→©μ· ") | set("0123456789")
@@ -64,7 +66,17 @@ def _folded(char: str) -> str:
     """Full-width forms and accented Latin letters in ASCII; unknown scripts stay, rubbish goes."""
     plain = unicodedata.normalize("NFKD", char)
     kept = "".join(c for c in plain if not unicodedata.combining(c))
-    special = {"ß": "ss", "æ": "ae", "Æ": "Ae", "ø": "o", "Ø": "O", "œ": "oe", "ł": "l", "đ": "d", "ı": "i"}
+    special = {
+        "ß": "ss",
+        "æ": "ae",
+        "Æ": "Ae",
+        "ø": "o",
+        "Ø": "O",
+        "œ": "oe",
+        "ł": "l",
+        "đ": "d",
+        "ı": "i",
+    }
     if char in special:
         return special[char]
     if kept != char and kept and all(c.isascii() or is_han(c) for c in kept):

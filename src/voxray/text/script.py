@@ -1,8 +1,9 @@
-"""Language by script: Han is Mandarin, Latin is English, and what lies between takes a neighbour's.
+"""Language by script: Han is Mandarin, Latin is English, and what lies between takes a
+neighbour's.
 
-A number belongs to the Latin letters that it touches on its right (`3D`), unless these are a unit in
-Mandarin text; then to a following Mandarin measure word (`2024年`); then to what precedes it; then to
-what follows. Punctuation stays with what precedes it.
+A number belongs to the Latin letters that it touches on its right (`3D`), unless these are
+a unit in Mandarin text; then to a following Mandarin measure word (`2024年`); then to what
+precedes it; then to what follows. Punctuation stays with what precedes it.
 """
 
 from __future__ import annotations

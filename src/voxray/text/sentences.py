@@ -79,7 +79,9 @@ def _cut(text: str, start: int, limit: int) -> int:
     if commas and commas[-1] > start + (limit - start) // 3:
         return commas[-1]
     for at in range(limit, start + 1, -1):
-        between_latin = text[at - 1].isascii() and text[at - 1].isalnum() and text[at : at + 1].isalnum()
+        between_latin = (
+            text[at - 1].isascii() and text[at - 1].isalnum() and text[at : at + 1].isalnum()
+        )
         if not between_latin and _safe(text, at):
             return at
     return limit

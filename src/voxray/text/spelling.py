@@ -1,9 +1,10 @@
 """Pronunciation guessed from spelling, for English words that no lexicon lists.
 
-A joint n-gram model (Bisani & Ney 2008): words are sequences of graphones, pairs of letters and the
-sounds that they make; data/spelling.bin.xz holds the n-gram counts of the CMU dictionary, aligned by
-expectation maximisation. In: a word of a-z. Out: ARPAbet with stress, the likeliest sequence found by
-a beam over the letters, with interpolated absolute discounting.
+A joint n-gram model (Bisani & Ney 2008): words are sequences of graphones, pairs of letters
+and the sounds that they make; data/spelling.bin.xz holds the n-gram counts of the CMU
+dictionary, aligned by expectation maximisation. In: a word of a-z. Out: ARPAbet with
+stress, the likeliest sequence found by a beam over the letters, with interpolated absolute
+discounting.
 """
 
 from __future__ import annotations
@@ -69,46 +70,6 @@ def model() -> Model:
         for row in map(bytes, zip(*columns, strict=True)):
             counts[row[:-_COUNT_BYTES]] = int.from_bytes(row[-_COUNT_BYTES:], "big")
         at += size * number
-    totals: dict[bytes, tuple[int, int]]
-    memo: dict[tuple[bytes, bytes], float] = field(default_factory=dict)
-
-    def probability(self, history: bytes, graphone: bytes) -> float:
-        """P(graphone | history), each order backing off to the next shorter one."""
-        known = self.memo.get((history, graphone))
-        if known is None:
-            known = self._probability(history, graphone)
-            self.memo[history, graphone] = known
-        return known
-
-    def _probability(self, history: bytes, graphone: bytes) -> float:
-        total, kinds = self.totals.get(history, (0, 0))
-        lower = 1e-6 if not history else self.probability(history[2:], graphone)
-        if not total:
-            return lower
-        count = self.counts.get(history + graphone, 0)
-        return (max(count - DISCOUNT, 0.0) + DISCOUNT * kinds * lower) / total
-
-
-@cache
-def model() -> Model:
-    """The shipped model, unpacked on first use."""
-    packed = files(__package__).joinpath("data", "spelling.bin.xz").read_bytes()
-    content = lzma.decompress(packed)
-    head, _, body = content.partition(b"\n")
-    header = json.loads(head)
-    sounds = [tuple(entry[1].split()) for entry in header["graphones"]]
-    by_letters: dict[str, list[int]] = {}
-    for index, (letters, _) in enumerate(header["graphones"]):
-        by_letters.setdefault(letters, []).append(index)
-    counts: dict[bytes, int] = {}
-    at = 0
-    for length, number in enumerate(header["ngrams"], 1):
-        size = 2 * length
-        keys, values = body[at : at + size * number], body[at + size * number :]
-        columns = [keys[i * number : (i + 1) * number] for i in range(size)]
-        rows = zip(*columns, strict=True)
-        counts.update((bytes(row), value) for row, value in zip(rows, values, strict=False))
-        at += (size + 1) * number
     totals: dict[bytes, tuple[int, int]] = {}
     for key, count in counts.items():
         total, kinds = totals.get(key[:-2], (0, 0))

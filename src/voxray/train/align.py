@@ -44,7 +44,7 @@ ALIKE = [
     set("szʒʃ"), set("θfð"),
 ]  # fmt: skip
 VOWELS = set("ɑɒɐæəɔʌɜɪᵻɨiɛeAOQIWYoʊuaɚᵊyɤøœ")
-PAUSES = set(",.!?-…;:—\"“”()")
+PAUSES = set(',.!?-…;:—"“”()')
 
 
 def expected(symbol: str, language: str) -> str:
@@ -148,7 +148,9 @@ def _to_frames(seconds: np.ndarray, frames: int) -> np.ndarray:
     return place
 
 
-def forced_spans(log_probs: np.ndarray, labels: list[int], silence: int) -> tuple[np.ndarray, float]:
+def forced_spans(
+    log_probs: np.ndarray, labels: list[int], silence: int
+) -> tuple[np.ndarray, float]:
     """Viterbi alignment of frame log-probabilities [T, symbols] to a label sequence.
 
     Silence may stand before the first and take the place of any pause label. Returns spans [P, 2]

@@ -2,7 +2,7 @@
 
 Every step: fixed-length segments -> posterior -> latents -> decoder (with the true F0 as source)
 -> multi-resolution spectral loss, F0 and voicing loss, and a light pull of the latents to N(0, 1).
-The speaker vector comes from another stretch of the same speaker. No loss above a source's band.
+No loss above a source's band.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Segments:
         return resample(wave[at : at + size], 24_000, 16_000)
 
     def batch(self, count: int, frames: int, rng: np.random.Generator) -> list[Tensor]:
-        """wave [B, 480 T], f0 [B, 2T], reference [B, M], band [B] as a share of Nyquist."""
-        waves, pitches, references, bands = [], [], [], []
+        """wave [B, 480 T], f0 [B, 2T], band [B] as a share of Nyquist."""
+        waves, pitches, bands = [], [], []
         while len(waves) < count:
             entry = self.entries[int(rng.integers(len(self.entries)))]
             total = entry.samples // 480
@@ -73,9 +73,8 @@ class Segments:
             first = entry.start + at * 480
             waves.append(self.store.wave[first : first + frames * 480].astype(np.float32) / 32768)
             pitches.append(self.f0[first // 240 : first // 240 + 2 * frames].astype(np.float32))
-            references.append(self.reference(entry, rng))
             bands.append(min(1.0, entry.band_hz * 0.95 / 12_000))
-        stacked = [np.stack(waves), np.stack(pitches), np.stack(references), np.array(bands)]
+        stacked = [np.stack(waves), np.stack(pitches), np.array(bands)]
         return [torch.from_numpy(a.astype(np.float32)) for a in stacked]
 
 
@@ -84,9 +83,7 @@ def spectral_loss(made: Tensor, real: Tensor, band: Tensor) -> Tensor:
     total = made.new_zeros(())
     for n_fft, hop in RESOLUTIONS:
         window = torch.hann_window(n_fft)
-        both = torch.stft(
-            torch.cat([made, real]), n_fft, hop, window=window, return_complex=True
-        )
+        both = torch.stft(torch.cat([made, real]), n_fft, hop, window=window, return_complex=True)
         power = both.real.square() + both.imag.square()
         ours, theirs = (power + 1e-7).sqrt().chunk(2)  # 2 x [B, F, T]
         bins = torch.arange(ours.shape[1]) / (ours.shape[1] - 1)
@@ -113,12 +110,12 @@ def train_autoencoder(
     config: AutoencoderTraining,
     say: Callable[[str], None] = lambda line: None,
 ) -> Generator:
-    """Train posterior, decoder and speaker encoder; resumes from `out`."""
+    """Train posterior and decoder; resumes from `out`."""
     torch.manual_seed(config.seed)  # initial weights only
     model = Generator(config.model)
     if model.posterior is None:
         raise ValueError("training needs the posterior encoder")
-    parts: list[nn.Module] = [model.posterior, model.decoder, model.speaker]
+    parts: list[nn.Module] = [model.posterior, model.decoder]
     run = Run(out, {"generator": model})
     trained = [p for part in parts for p in part.parameters()]
     optimizer = torch.optim.AdamW(trained, lr=config.rate, betas=(0.8, 0.99), weight_decay=0.01)
@@ -146,14 +143,13 @@ def train_autoencoder(
 
 
 def _losses(model: Generator, batch: list[Tensor], step: int) -> dict[str, Tensor]:
-    wave, f0, reference, band = batch
+    wave, f0, band = batch
     dice = torch.Generator().manual_seed(step)
     with torch.autocast("cpu", torch.bfloat16):
-        speaker = model.speaker_vector(reference)
         mean, log_std = model.posterior(wave)  # type: ignore[misc]
         z = mean + torch.randn(mean.shape, generator=dice) * log_std.exp()
         source = torch.randn(wave.shape, generator=dice)
-        out = model.decoder(z, speaker, source, f0)
+        out = model.decoder(z, None, source, f0)
     pitch, voicing = pitch_losses(out.octaves, out.voicing, f0)
     pull = 0.5 * (mean.square() + (2 * log_std).exp() - 2 * log_std - 1).mean() * mean.shape[1]
     return {

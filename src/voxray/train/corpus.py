@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-TEACHER_LEAD_SECONDS = 0.045  # the teacher's sound runs this far ahead of its durations (its README)
+TEACHER_LEAD_SECONDS = (
+    0.045  # the teacher's sound runs this far ahead of its durations (its README)
+)
 
 
 @dataclass(frozen=True)

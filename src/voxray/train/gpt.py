@@ -72,9 +72,7 @@ class Sequences:
         self.store = Store(folder)
         self.tokens = self.store.array("tokens.i16", "int16", 960)
         self.labels = read_labels(folder, ("labels.jsonl", "labels_people.jsonl"))
-        self.entries = [
-            e for e in self.store.entries if e.split == split and e.name in self.labels
-        ]
+        self.entries = [e for e in self.store.entries if e.split == split and e.name in self.labels]
         self.groups: dict[tuple[str, str], list[Entry]] = {}
         for entry in self.entries:
             self.groups.setdefault((entry.speaker, entry.language), []).append(entry)
@@ -153,9 +151,7 @@ def window_bias(
     return bias
 
 
-def gpt_losses(
-    model: GPT, batch: list[Tensor], generator: torch.Generator
-) -> dict[str, Tensor]:
+def gpt_losses(model: GPT, batch: list[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
     """Token cross-entropy (and its accuracy) and the guided heads' loss (and its accuracy)."""
     ids, lengths, tokens, targets, pointer = batch
     layers: dict[int, list[int]] = {}

@@ -59,9 +59,7 @@ def _row(entry: Entry, text: TextPipeline, report: Counter[str]) -> dict[str, ob
     if not phonemes.items:
         report["no phonemes"] += 1
         return None
-    spans, quality = teacher_spans(
-        phonemes, entry.phones, entry.durations, entry.samples // FRAME
-    )
+    spans, quality = teacher_spans(phonemes, entry.phones, entry.durations, entry.samples // FRAME)
     if quality < WORST_MATCH:
         report["text and phones differ"] += 1
         return None
@@ -82,8 +80,13 @@ def read_labels(folder: Path, names: tuple[str, ...] = ("labels.jsonl",)) -> dic
     return labels
 
 
-def align_people(folder: Path, frame_log_probs: Callable[[Entry], np.ndarray], silence: int,
-                 pauses: list[int], least: float = -2.5) -> dict[str, int]:
+def align_people(
+    folder: Path,
+    frame_log_probs: Callable[[Entry], np.ndarray],
+    silence: int,
+    pauses: list[int],
+    least: float = -2.5,
+) -> dict[str, int]:
     """Force-align clips without exact times; `labels_people.jsonl`. Poor matches are left out.
 
     `frame_log_probs` gives [T, symbols] at 50 Hz for a clip; `least` is the worst mean accepted.

@@ -1,0 +1,80 @@
+"""Shared fixtures: a tiny system built from the real classes, with random weights."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from voxray import audio
+from voxray.config import (
+    BundleConfig,
+    ContentConfig,
+    FlowConfig,
+    GeneratorConfig,
+    GPTConfig,
+    IstftDecoderConfig,
+    PriorConfig,
+    SpeakerConfig,
+)
+from voxray.models.bundle import Bundle
+from voxray.voice import Voice
+
+TINY = BundleConfig(
+    name="tiny",
+    gpt=GPTConfig(width=32, n_layer=2, n_head=2, guided_heads=((0, 0), (1, 1))),
+    generator=GeneratorConfig(
+        speaker=SpeakerConfig(hidden=16),
+        prior=PriorConfig(
+            input_channels=24, hidden=16, filter=32, content_layers=1, text_layers=1,
+            joint_layers=1, cross_width=16, cross_heads=2,
+        ),
+        flow=FlowConfig(hidden=16, layers=1, couplings=2),
+        decoder=IstftDecoderConfig(width=16, layers=1, pitch_width=16),
+    ),
+    content=ContentConfig(width=32, n_layer=2, n_head=2, frozen_layers=1, code_width=24),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Bundle:
+    """A whole system, two layers and width 32, that makes noise."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        bundle = Bundle.build(TINY)
+        bundle.quantiser.codebook.normal_()
+    return bundle
+
+
+@pytest.fixture
+def voice() -> Voice:
+    """A voice that nobody has."""
+    return Voice("nobody", torch.randn(256, generator=torch.Generator().manual_seed(1)))
+
+
+def speechlike(seconds: float, rate: int = 16_000, noise_db: float = -60.0) -> np.ndarray:
+    """Something with the syllables and the harmonics of speech, and pauses."""
+    time = np.arange(round(seconds * rate)) / rate
+    pitch = 120 + 20 * np.sin(2 * np.pi * 0.7 * time)
+    phase = 2 * np.pi * np.cumsum(pitch) / rate
+    tone = sum(np.sin(k * phase) / k for k in range(1, 20))
+    syllables = np.clip(np.sin(2 * np.pi * 3.5 * time), 0, None) ** 0.5
+    phrases = (np.sin(2 * np.pi * 0.4 * time + 0.5) > -0.6).astype(float)
+    hiss = np.random.default_rng(0).standard_normal(len(time)) * 10 ** (noise_db / 20)
+    return (0.25 * tone * syllables * phrases + hiss).astype(np.float32)
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    """Four seconds that pass for speech."""
+    path = tmp_path / "someone.wav"
+    audio.write_audio(path, speechlike(4.0), 16_000)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _quiet_voices() -> None:
+    warnings.simplefilter("ignore")

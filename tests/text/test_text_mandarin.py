@@ -1,0 +1,65 @@
+"""Mandarin: numbers, polyphones, sandhi, neutral tone, erhua."""
+
+import pytest
+
+from voxray.text import TextPipeline
+from voxray.text.mandarin import UNREADABLE, readings
+
+speak = TextPipeline()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("不要不可能", "b u2 y ao4 b u4 k e3 n eng2"),
+        ("好不好", "h ao3 b u5 h ao3"),
+        ("一定一起第一", "y i2 d ing4 y i4 q i3 d i4 y i1"),
+        ("你好", "n i2 h ao3"),
+        ("展览馆", "zh an2 l an2 g uan3"),
+        ("老虎和小鸟", "l ao2 h u3 h e2 x iao2 n iao3"),
+        ("我们喜欢葡萄", "w o3 m en5 x i3 h uan5 p u2 t ao5"),
+        ("小孩儿", "x iao3 h ai2 EE er2"),
+        ("女儿", "n v3 EE er2"),
+        ("重庆的重量", "ch ong2 q ing4 d e5 zh ong4 l iang4"),
+        ("在银行里长大", "z ai4 y in2 h ang2 l i2 zh ang3 d a4"),
+        ("音乐让人快乐", "y in1 y ve4 r ang4 r en2 k uai4 l e4"),
+    ],
+)
+def test_readings(text, expected):
+    assert str(speak(text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2024年10月1日", "二零二四年十月一日"),
+        ("1949~2024年", "一九四九到二零二四年"),
+        ("5:45", "五点四十五分"),
+        ("128.50元", "一百二十八点五零元"),
+        ("¥20", "二十元"),
+        ("95.5%", "百分之九十五点五"),
+        ("电话13900001111", "电话幺三九零零零零幺幺幺幺"),
+        ("房间号101", "房间号幺零幺"),
+        ("1,234,567个", "一百二十三万四千五百六十七个"),
+        ("2个", "两个"),
+        ("第22届", "第二十二届"),
+        ("3.08kg的包裹", "三点零八千克的包裹"),
+        ("气温-3℃", "气温零下三度"),
+        ("9/12的人", "十二分之九的人"),
+        ("10050人", "一万零五十人"),
+    ],
+)
+def test_normalisation(text, expected):
+    assert "".join(word.text for word in speak(text, "zh").words) == expected
+
+
+def test_every_character_has_sounds_or_stays_silent():
+    silent = [c for c in map(chr, range(0x4E00, 0x9FA6)) if readings(c) == (UNREADABLE,)]
+    assert len(silent) < 20
+    assert speak("你㐀好^").symbols[:2] == ["n", "i3"]
+
+
+def test_traditional_reads_as_simplified():
+    assert (
+        speak("妳們喜歡吃臺灣的鳳梨酥嗎？").symbols == speak("你们喜欢吃台湾的凤梨酥吗？").symbols
+    )
