@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 VOICE ?=
 ENGLISH ?= The birch canoe slid on the smooth planks, and nobody in the village noticed.
+SPOKEN := This recording is a few seconds long, and it lends its voice to the next two sentences.
 MANDARIN ?= 你好，今天的天气真不错，我们一起去公园散步吧。
 
 BIN := $(VENV)/bin
@@ -27,8 +28,7 @@ demo: $(STAMP)
 	@mkdir -p demo
 	$(BIN)/voxray say "$(ENGLISH)" -o demo/english.wav
 	$(BIN)/voxray say "$(MANDARIN)" -o demo/mandarin.wav
-	@test -n "$(VOICE)" || $(BIN)/voxray say "This is the recording that lends its voice to the next two sentences, \
-	spoken by another of the built-in voices." --seed 7 -o $(SAMPLE)
+	@test -n "$(VOICE)" || $(BIN)/voxray say "$(SPOKEN)" --seed 7 -o $(SAMPLE)
 	$(BIN)/voxray say "$(ENGLISH)" --voice "$(SAMPLE)" -o demo/english-cloned.wav
 	$(BIN)/voxray say "$(MANDARIN)" --voice "$(SAMPLE)" -o demo/mandarin-cloned.wav
 	@echo "Listen: demo/english.wav demo/mandarin.wav demo/english-cloned.wav demo/mandarin-cloned.wav"

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from voxray import audio
+from voxray.bundle import Bundle
 from voxray.config import (
     BundleConfig,
     ContentConfig,
@@ -20,7 +21,6 @@ from voxray.config import (
     PriorConfig,
     SpeakerConfig,
 )
-from voxray.models.bundle import Bundle
 from voxray.voice import Voice
 
 TINY = BundleConfig(
@@ -46,6 +46,7 @@ def tiny() -> Bundle:
         torch.manual_seed(0)
         bundle = Bundle.build(TINY)
         bundle.quantiser.codebook.normal_()
+        bundle.generator.codebook.normal_()
     return bundle
 
 

@@ -13,8 +13,8 @@ import pytest
 import soundfile
 
 from voxray import engine
+from voxray.bundle import Bundle
 from voxray.engine import Request, Stream, register, save, save_stream, tts
-from voxray.models.bundle import Bundle
 from voxray.synthesis import Synthesis
 from voxray.voice import Voice
 

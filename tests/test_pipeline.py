@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from voxray.bundle import Bundle
 from voxray.joining import EdgeTrimmer, monotone_path
-from voxray.models.bundle import Bundle
 from voxray.pieces import MAX_CHARACTERS, Script, check_text, sayable
 from voxray.pipeline import Pipeline, SynthesisOptions
 from voxray.synthesis import Synthesis, WordTime

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from voxray.models.bundle import Bundle
+from voxray.bundle import Bundle
 
 ROOT = Path(__file__).parents[1]
 

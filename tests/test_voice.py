@@ -11,7 +11,7 @@ import soundfile
 import torch
 
 from conftest import speechlike
-from voxray.models.bundle import Bundle
+from voxray.bundle import Bundle
 from voxray.voice import Voice, VoiceWarning, find, prepare
 
 

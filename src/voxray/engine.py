@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from . import audio
-from .models.bundle import Bundle
+from .bundle import Bundle
 from .pieces import check_text
 from .pipeline import AudioStream, Pipeline, SynthesisOptions
 from .synthesis import Synthesis

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .models.bundle import Bundle
-from .sampling import derive, normal_noise
+from .bundle import Bundle
+from .sampling import normal_noise
 from .sites import record
 
 Wave = NDArray[np.float32]
@@ -47,7 +47,7 @@ class PieceDecoder:
         self.seed = seed
         self.speed = speed
         self.aligned = aligned
-        self.rate = models.generator.config.decoder.rate
+        self.rate = models.generator.config.sample_rate
         self.token_samples = FRAMES_PER_TOKEN * HOP / speed
         self.latents: list[Wave] = []
         self.attention: list[Wave] = []  # [tokens, P] of each chunk
@@ -60,11 +60,11 @@ class PieceDecoder:
         """Samples of tokens [begin, end); unless `last`, tokens beyond `end` must be there."""
         start = max(0, begin - CONTEXT)
         stop = end if last else min(len(tokens), end + LOOK_AHEAD)
-        codes = self.models.quantiser.embed(torch.tensor([list(tokens[start:stop])]))
-        noise, source_noise = self._noise(start, stop)
+        part = torch.tensor([list(tokens[start:stop])])  # [1, S]
+        noise = self._noise(start, stop)
         with self._watched() as seen:
             output = self.models.generator.decode(
-                codes, self._text, self._speaker, noise, source_noise, speed=self.speed
+                part, self._text, self._speaker, noise, self.speed
             )
         audio = output.audio[0].float().numpy()
         if not np.isfinite(audio).all():
@@ -79,14 +79,12 @@ class PieceDecoder:
             return record(self.models.generator, ATTENTION)
         return nullcontext({})
 
-    def _noise(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """The prior's dice [1, Z, T] and the source's [1, 480 T], by absolute frame."""
+    def _noise(self, start: int, stop: int) -> Tensor:
+        """The dice [1, C, T] of tokens [start, stop), by absolute frame."""
         first = round(FRAMES_PER_TOKEN * start / self.speed)
         frames = first + int(FRAMES_PER_TOKEN * (stop - start) / self.speed) + 1
-        channels = self.models.generator.config.prior.latent_channels
-        prior = normal_noise(derive(self.seed, "prior"), channels, frames)
-        source = normal_noise(derive(self.seed, "source"), HOP, frames)  # [1, 480, T]
-        return prior[:, :, first:], source[:, :, first:].transpose(1, 2).flatten(1)
+        channels = self.models.generator.config.noise_channels
+        return normal_noise(self.seed, channels, frames)[:, :, first:]
 
     def _joined(self, audio: Wave, first: int, final: int) -> Wave:
         made = audio[first:final].copy()

@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
+from .bundle import Bundle
 from .decoding import TokenDecoder
 from .joining import LOOK_AHEAD, EdgeTrimmer, PieceDecoder, Wave, monotone_path
-from .models.bundle import Bundle
 from .pieces import Piece, Script
 from .sampling import SamplingOptions, check_seed, derive
 from .synthesis import Synthesis, WordTime
@@ -140,7 +140,7 @@ class Job:
         self.seed = check_seed(self.options.seed)
         self.whole = whole
         self.script = Script(text, pipeline.text, options.language, options.pause_ms)
-        self.made = Assembly(self.models.generator.config.decoder.rate)
+        self.made = Assembly(self.models.generator.config.sample_rate)
         self.made.warnings.extend(_mismatches(self.models, pipeline.text, voice))
         self.fingerprint = pipeline.text.fingerprint
         self.progress = 0.0
@@ -329,7 +329,7 @@ class Pipeline:
         """What a recording says [N at 16 kHz], in another voice. Text is not needed."""
         seeded = options.seeded()
         seed = check_seed(seeded.seed)
-        made = Assembly(self.models.generator.config.decoder.rate)
+        made = Assembly(self.models.generator.config.sample_rate)
         with self.lock, torch.inference_mode():
             began = time.perf_counter()
             tokens = self.models.encode(torch.from_numpy(wave)).tolist()

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from . import audio
-from .models.bundle import Bundle
+from .bundle import Bundle
 from .text import TextPipeline
 
 FORMAT_VERSION = 1

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from voxray.bundle import Bundle
 from voxray.commands import main
-from voxray.models.bundle import Bundle
 from voxray.voice import Voice
 
 Said = pytest.CaptureFixture[str]

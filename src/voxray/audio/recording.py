@@ -122,9 +122,9 @@ def snr_db(wave: np.ndarray, rate: int) -> float:
 
     Noise: in each band the quietest twentieth of the time, corrected for being the quietest
     (chi-square). Speech: what exceeds it, over the frames within 15.9 dB of their own mean (as
-    ITU-T P.56 gates). Within about 1 dB for steady noise from 5 to 25 dB; speech-like noise reads
-    up to 2 dB too good below 5 dB; a clean recording without any pause reads 25 or more. Echoes
-    count as speech.
+    ITU-T P.56 gates). Measured on five clean clips of 3 s: within 1.5 dB for white, pink and babble
+    noise from 5 to 20 dB, 1.7 dB low at 30; at 0 dB up to 2.3 dB too good (babble). The clips
+    themselves read 33 to 51. Echoes count as speech.
     """
     power, rate = _analysis_power(wave, rate, 256)
     power = power[
@@ -183,7 +183,7 @@ def speech_score(wave: np.ndarray, rate: int) -> float:
     """How sure it is that somebody speaks, 0 to 1: a level that moves, voicing, a pitch that is not
     fixed.
 
-    Noise, hum, tones, beeps and silence score under 0.3, speech down to 5 dB SNR over 0.7. Singing
+    Noise, hum, tones, beeps and silence score under 0.4, speech down to 5 dB SNR over 0.7. Singing
     and some music pass for speech.
     """
     snr = snr_db(wave, rate)

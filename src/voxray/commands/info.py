@@ -61,6 +61,6 @@ def _model_facts(pipeline: Any) -> dict[str, Any]:
     ]
     return {
         "model": f"{models.name} ({', '.join(sizes)})",
-        "sample rate": f"{models.generator.config.decoder.rate} Hz",
+        "sample rate": f"{models.generator.config.sample_rate} Hz",
         "text front end": pipeline.text.fingerprint,
     }

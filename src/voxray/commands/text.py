@@ -19,7 +19,7 @@ def check(
     lexicon: Annotated[Path | None, typer.Option(help="A file of readings.")] = None,
 ) -> None:
     """Compare the text front end with the one that a model was trained with."""
-    from ..models.bundle import BUILTIN, Bundle
+    from ..bundle import BUILTIN, Bundle
     from ..text import check as compare
 
     folder = BUILTIN / "mini" if model is None else model

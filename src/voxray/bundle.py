@@ -21,7 +21,7 @@ from voxray.text.symbols import SYMBOL_TO_ID
 from voxray.tokens.content import ContentEncoder
 from voxray.tokens.quantiser import Quantiser
 
-BUILTIN = Path(__file__).parent.parent / "builtin"
+BUILTIN = Path(__file__).parent / "builtin"
 PARTS = ("gpt", "generator", "content", "quantiser")
 
 
