@@ -268,6 +268,16 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
+def _checked(rows: str) -> tuple[str, ...]:
+    chosen = tuple(rows.split(","))
+    unknown = set(chosen) - set(ROWS)
+    if unknown:
+        raise ValueError(
+            f"no rows named {', '.join(sorted(unknown))}; there are: {', '.join(ROWS)}"
+        )
+    return chosen
+
+
 def main(
     texts_file: Annotated[
         Path | None, typer.Option("--texts", help="TSV: id, text, language, kind.")
@@ -298,11 +308,7 @@ def main(
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
 ) -> None:
     """Measure the table of goals."""
-    unknown = set(rows.split(",")) - set(ROWS)
-    if unknown:
-        raise ValueError(
-            f"no rows named {', '.join(sorted(unknown))}; there are: {', '.join(ROWS)}"
-        )
+    chosen = _checked(rows)
     import torch
 
     torch.set_num_threads(threads)
@@ -312,7 +318,7 @@ def main(
         lines=texts(texts_file, shared, kept, quick),
         clips=people(references, shared),
         teacher=teacher_clips(teacher or [], shared),
-        rows=tuple(rows.split(",")),
+        rows=chosen,
         seeds=seeds or (1 if quick else 3),
         speakers=QUICK_SPEAKERS if quick else SPEAKERS,
         ladder_clips=LADDER_CLIPS // 5 if quick else LADDER_CLIPS,
