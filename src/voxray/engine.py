@@ -12,7 +12,7 @@ Hooks: `register(before=..., after=..., chunk=...)`. `before(request)` may refus
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -141,7 +141,7 @@ class Stream:
         self._chunks.close()
         return self._finished
 
-    def _run(self) -> Iterator[Wave]:
+    def _run(self) -> Generator[Wave, None, None]:
         hooks = list(_hooks)
         if any(hook.after is not None and hook.chunk is None for hook in hooks):
             yield from self._whole()

@@ -352,7 +352,7 @@ class Pipeline:
             phonemes=Phonemes("", "", (), ()),
             tokens=np.array(tokens, np.int64),
             alignment=np.zeros(0, np.int64),
-            token_times=np.arange(len(tokens)) * step,
+            token_times=np.asarray(np.arange(len(tokens)) * step, np.float64),
             latents=np.concatenate(sound.latents, axis=1),
             seed=seed,
             timings=made.timings,

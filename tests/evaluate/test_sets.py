@@ -69,7 +69,7 @@ def test_a_half_is_written_once_and_is_a_half(tmp_path: Path) -> None:
 
 
 def test_impostors_are_others_of_the_same_sex_and_language() -> None:
-    clips = [clip(name, 6.0, i, sex) for name, sex in ("af", "bf", "cf", "am") for i in range(2)]
+    clips = [clip(name, 6.0, i, name[1]) for name in ("af", "bf", "cf", "am") for i in range(2)]
     clips += [clip("zh", 6.0, 0, "f", "zh")]
     pool = sets.references(clips, "en") + sets.references(clips, "zh")
     target = next(reference for reference in pool if reference.speaker == "af")

@@ -13,7 +13,7 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import soundfile
@@ -197,7 +197,13 @@ class AudioWriter:
         self.sink = _Sink(self.file)
         try:
             self.encoder = soundfile.SoundFile(
-                self.sink, "w", self.rate, 1, encoding, format=container, closefd=False
+                cast(BinaryIO, self.sink),
+                "w",
+                self.rate,
+                1,
+                encoding,
+                format=container,
+                closefd=False,
             )
         except soundfile.SoundFileError as error:
             self._drop()

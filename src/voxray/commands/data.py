@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,8 @@ def prepare(
     from rich.console import Console
     from rich.progress import Progress
 
+    from ..train.label import label_teacher
+    from ..train.prepare import add_pitch
     from ..train.prepare import prepare as run
 
     for manifest in manifests:
@@ -32,9 +35,14 @@ def prepare(
             raise FileNotFoundError(f"no such manifest: {manifest}")
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("preparing", total=None)
-        report = run(
-            manifests, output, progress=lambda done, of: bar.update(task, completed=done, total=of)
-        )
+
+        def steps(name: str) -> Callable[[int, int], None]:
+            task = bar.add_task(name, total=None)
+            return lambda done, of: bar.update(task, completed=done, total=of)
+
+        report = run(manifests, output, progress=steps("recordings"))
+        add_pitch(output, steps("pitch"))
+        labels = label_teacher(output, steps("phonemes"))
+    report.update({f"phonemes: {reason}": count for reason, count in labels.items()})
     for reason, count in sorted(report.items()):
         sys.stdout.write(f"{reason}: {count}\n")

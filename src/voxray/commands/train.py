@@ -1,9 +1,8 @@
-"""`voxray train content|generator|gpt`: run one trainer on a store, settings from a JSON file."""
+"""`voxray train content|generator|gpt|bundle`: run one stage on a store, settings from JSON files."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -12,44 +11,50 @@ import typer
 
 
 class Stage(str, Enum):
-    """What can be trained."""
+    """What can be trained; `bundle` joins finished runs into a model."""
 
     content = "content"
     generator = "generator"
     gpt = "gpt"
+    bundle = "bundle"
 
 
 def train(
-    stage: Annotated[Stage, typer.Argument(help="What to train.")],
-    data: Annotated[Path, typer.Argument(help="A store made by `data prepare`.")],
+    stage: Annotated[Stage, typer.Argument(help="What to train; bundle: join finished runs.")],
+    data: Annotated[
+        Path, typer.Argument(help="A store made by `data prepare`; for bundle: the runs' folder.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The run's folder.")],
     settings: Annotated[
         Path | None, typer.Option("-c", "--config", help="A JSON file; default: mini's settings.")
     ] = None,
+    prior_settings: Annotated[
+        Path | None, typer.Option("--prior-config", help="For the generator's second part.")
+    ] = None,
+    start: Annotated[
+        Path | None, typer.Option("--start", help="For content: Whisper tiny's torch file.")
+    ] = None,
 ) -> None:
     """Train one stage; a killed run goes on from its last step."""
     if not data.is_dir():
-        raise FileNotFoundError(f"no such store: {data}; `voxray data prepare` makes one")
-    given = "{}" if settings is None else settings.read_text(encoding="utf-8")
-    trainers = {Stage.content: _content, Stage.generator: _generator, Stage.gpt: _gpt}
-    trainers[stage](data, output, given, lambda line: sys.stdout.write(f"{line}\n") and None)
+        raise FileNotFoundError(f"no such folder: {data}; `voxray data prepare` makes a store")
+    from ..train import stages
+
+    given, second = _read(settings), _read(prior_settings)
+    if stage is Stage.content:
+        stages.run_content(data, output, given, _say, start)
+    elif stage is Stage.generator:
+        stages.run_generator(data, output, given, second, _say)
+    elif stage is Stage.gpt:
+        stages.run_gpt(data, output, given, _say)
+    else:
+        stages.bundle_runs(data).save(output)
 
 
-def _content(data: Path, output: Path, settings: str, say: Callable[[str], None]) -> None:
-    from ..tokens.content import ContentEncoder
-    from ..train.content import ContentTraining, train_content
-
-    config = ContentTraining.model_validate_json(settings)
-    train_content(data, output, ContentEncoder(config.model), config, say)
+def _read(path: Path | None) -> str:
+    return "{}" if path is None else path.read_text(encoding="utf-8")
 
 
-def _generator(data: Path, output: Path, settings: str, say: Callable[[str], None]) -> None:
-    from ..train.autoencoder import AutoencoderTraining, train_autoencoder
-
-    train_autoencoder(data, output, AutoencoderTraining.model_validate_json(settings), say)
-
-
-def _gpt(data: Path, output: Path, settings: str, say: Callable[[str], None]) -> None:
-    from ..train.gpt import GPTTraining, train_gpt
-
-    train_gpt(data, output, GPTTraining.model_validate_json(settings), say)
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

@@ -173,7 +173,7 @@ def forced_spans(
     path = np.zeros(frames, dtype=np.int64)
     for t in range(frames - 1, -1, -1):
         path[t] = state
-        state -= back[t, state]
+        state -= int(back[t, state])
     spans = np.zeros((len(labels), 2), dtype=np.int64)
     at = int((path == 0).sum())
     for index in range(len(labels)):

@@ -7,37 +7,37 @@ No loss above a source's band.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from voxray.audio import resample
-from voxray.config import Config, GeneratorConfig
+from voxray.config import GeneratorConfig
 from voxray.models.decoder_istft import REFERENCE_HZ
 from voxray.models.generator import Generator
 
-from .run import Run, warm
+from .run import Run, Say, Schedule, Task, fit, silent
 from .store import Entry, Store
 
 RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512))
 REFERENCE_SECONDS = 2.4
 
 
-class AutoencoderTraining(Config):
+class AutoencoderTraining(Schedule):
     """Settings of the first part of a generator run."""
 
     model: GeneratorConfig = GeneratorConfig()
     steps: int = 3000
-    batch: int = 12
-    segment_frames: int = 50  # 50 Hz: one second
+    batch: int = 8
+    segment_frames: int = 40  # 50 Hz: 0.8 s
     rate: float = 1e-3
+    clip: float = 2.0
     latent_pull: float = 2e-3
-    seed: int = 1
-    save_every: int = 100
 
 
 class Segments:
@@ -78,17 +78,32 @@ class Segments:
         return [torch.from_numpy(a.astype(np.float32)) for a in stacked]
 
 
+@cache
+def _analysis(n_fft: int) -> Tensor:
+    """Windowed cosines and sines as a matrix [n_fft, 2 F]: on a CPU a product beats FFT's backward."""
+    bins = n_fft // 2 + 1
+    turns = torch.arange(n_fft)[:, None] * torch.arange(bins)[None] % n_fft
+    angles = turns.double() * (2 * math.pi / n_fft)
+    window = torch.hann_window(n_fft, dtype=torch.float64)[:, None]
+    return (window * torch.cat([angles.cos(), angles.sin()], dim=1)).float()
+
+
+def _power(wave: Tensor, n_fft: int, hop: int) -> Tensor:
+    """Wave [B, N] -> power spectrogram [B, T, F], frames wholly inside."""
+    both = wave.unfold(1, n_fft, hop) @ _analysis(n_fft).to(wave.device)
+    return both.square().unflatten(2, (2, -1)).sum(2)
+
+
 def spectral_loss(made: Tensor, real: Tensor, band: Tensor) -> Tensor:
     """Mean over resolutions of log-magnitude L1 and relative linear L1, within each item's band."""
     total = made.new_zeros(())
     for n_fft, hop in RESOLUTIONS:
-        window = torch.hann_window(n_fft)
-        both = torch.stft(torch.cat([made, real]), n_fft, hop, window=window, return_complex=True)
-        power = both.real.square() + both.imag.square()
-        ours, theirs = (power + 1e-7).sqrt().chunk(2)  # 2 x [B, F, T]
-        bins = torch.arange(ours.shape[1]) / (ours.shape[1] - 1)
-        keep = (bins[None, :, None] <= band[:, None, None]).float()
-        share = keep.mean() * ours.shape[2] * ours.numel() / ours.shape[2]
+        ours = (_power(made, n_fft, hop) + 1e-7).sqrt()  # [B, T, F]
+        with torch.no_grad():
+            theirs = (_power(real, n_fft, hop) + 1e-7).sqrt()
+        bins = torch.arange(ours.shape[2], device=made.device) / (ours.shape[2] - 1)
+        keep = (bins[None, None] <= band[:, None, None]).float()
+        share = keep.mean() * ours.numel()
         floor = 3e-3 * n_fft / 512
         logs = ((ours + floor).log() - (theirs + floor).log()).abs() * keep
         lines = (ours - theirs).abs() * keep
@@ -105,44 +120,36 @@ def pitch_losses(octaves: Tensor, voicing: Tensor, f0: Tensor) -> tuple[Tensor, 
 
 
 def train_autoencoder(
-    folder: Path,
-    out: Path,
-    config: AutoencoderTraining,
-    say: Callable[[str], None] = lambda line: None,
+    folder: Path, out: Path, config: AutoencoderTraining, say: Say = silent
 ) -> Generator:
     """Train posterior and decoder; resumes from `out`."""
     torch.manual_seed(config.seed)  # initial weights only
     model = Generator(config.model)
     if model.posterior is None:
         raise ValueError("training needs the posterior encoder")
-    parts: list[nn.Module] = [model.posterior, model.decoder]
+    trained = [*model.posterior.parameters(), *model.decoder.parameters()]
     run = Run(out, {"generator": model})
-    trained = [p for part in parts for p in part.parameters()]
-    optimizer = torch.optim.AdamW(trained, lr=config.rate, betas=(0.8, 0.99), weight_decay=0.01)
-    run.resume(optimizer)
-    data = Segments(folder)
-    while run.step < config.steps:
-        rng = np.random.default_rng((config.seed, run.step))
-        losses = _losses(model, data.batch(config.batch, config.segment_frames, rng), run.step)
-        loss = losses["spectrum"] + losses["pitch"] + 0.3 * losses["voicing"]
-        loss = loss + config.latent_pull * losses["pull"]
-        for group in optimizer.param_groups:
-            group["lr"] = warm(run.step, config.steps, config.rate)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, 2.0)
-        optimizer.step()
-        run.step += 1
-        if run.step % 20 == 0:
-            run.log(**losses)
-            say(f"{run.step} " + " ".join(f"{k} {float(v):.3f}" for k, v in losses.items()))
-        if run.step % config.save_every == 0:
-            run.save(optimizer)
-    run.save(optimizer)
+    data, held = Segments(folder), Segments(folder, "dev")
+
+    def losses(number: int) -> dict[str, Tensor]:
+        rng = np.random.default_rng((config.seed, number))
+        return _losses(model, data.batch(config.batch, config.segment_frames, rng), number)[0]
+
+    def validate() -> dict[str, float]:
+        batch = held.batch(config.batch, config.segment_frames, np.random.default_rng(0))
+        parts, audio = _losses(model, batch, 0)
+        run.hear("copy", audio[0].float().numpy(), model.config.sample_rate)
+        return {"loss": float(parts["spectrum"]), **{k: float(v) for k, v in parts.items()}}
+
+    weights = {"spectrum": 1.0, "pitch": 1.0, "voicing": 0.3, "pull": config.latent_pull}
+    check = validate if held.entries else None
+    task = Task([{"params": trained}], losses, weights, validate=check, betas=(0.8, 0.99))
+    fit(run, task, config, say)
     return model
 
 
-def _losses(model: Generator, batch: list[Tensor], step: int) -> dict[str, Tensor]:
+def _losses(model: Generator, batch: list[Tensor], step: int) -> tuple[dict[str, Tensor], Tensor]:
+    """The losses of one batch, and the waves [B, N] made."""
     wave, f0, band = batch
     dice = torch.Generator().manual_seed(step)
     with torch.autocast("cpu", torch.bfloat16):
@@ -152,9 +159,5 @@ def _losses(model: Generator, batch: list[Tensor], step: int) -> dict[str, Tenso
         out = model.decoder(z, None, source, f0)
     pitch, voicing = pitch_losses(out.octaves, out.voicing, f0)
     pull = 0.5 * (mean.square() + (2 * log_std).exp() - 2 * log_std - 1).mean() * mean.shape[1]
-    return {
-        "spectrum": spectral_loss(out.audio, wave, band),
-        "pitch": pitch,
-        "voicing": voicing,
-        "pull": pull,
-    }
+    spectrum = spectral_loss(out.audio, wave, band)
+    return {"spectrum": spectrum, "pitch": pitch, "voicing": voicing, "pull": pull}, out.audio

@@ -7,22 +7,23 @@ energy, commitment. Codes are quantised after `free_steps`, from a k-means start
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from voxray.audio import resample
-from voxray.config import Config, ContentConfig
+from voxray.config import ContentConfig
 from voxray.text.symbols import SYMBOL_TO_ID
 from voxray.tokens.content import ContentEncoder, Readout
 from voxray.tokens.quantiser import Quantiser
 
 from .label import FRAME, Label, read_labels
-from .run import Run, warm
+from .run import Run, Say, Schedule, Task, fit, silent
 from .store import Entry, Store
 
 SILENCE = SYMBOL_TO_ID["SP"]
@@ -31,16 +32,18 @@ BUCKET = 16_000
 QUIET_DB = 38.0  # below the clip's loudest frame: labelled silence whatever the text says
 
 
-class ContentTraining(Config):
+class ContentTraining(Schedule):
     """Settings of a content run."""
 
     model: ContentConfig = ContentConfig()
     steps: int = 600
-    batch_clips: int = 24
-    crop_frames: int = 300
+    batch_clips: int = 10
+    crop_frames: int = 200
     rate: float = 6e-4
-    free_steps: int = 150  # steps before the quantiser starts
-    seed: int = 1
+    save_every: int = 50
+    ema: float = 0.0  # the codebook has an average of its own
+    free_steps: int = 60  # steps before the quantiser starts
+    top_scale: float = 0.3  # rate of the warm-started blocks, against fresh ones
 
 
 def cache_hidden(
@@ -48,16 +51,16 @@ def cache_hidden(
 ) -> None:
     """Write `hidden.f16` [total frames, D]: the frozen trunk's output for every clip."""
     store = Store(folder)
-    hidden = store.create("hidden.f16", "float16", FRAME, encoder.config.width)
-    for i, entry in enumerate(store.entries):
-        wave = torch.from_numpy(resample(store.audio(entry), 24_000, 16_000))
-        wave = F.pad(wave, (0, -len(wave) % BUCKET))  # few shapes: kernels are built per shape
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            rows = encoder.trunk(encoder.mel(wave[None]))[0]
-        count = entry.samples // FRAME
-        hidden[entry.start // FRAME : entry.start // FRAME + count] = rows[:count].float().numpy()
-        if progress:
-            progress(i + 1, len(store.entries))
+    with store.fill("hidden.f16", "float16", FRAME, encoder.config.width) as hidden:
+        for i, entry in enumerate(store.entries):
+            wave = torch.from_numpy(resample(store.audio(entry), 24_000, 16_000))
+            wave = F.pad(wave, (0, -len(wave) % BUCKET))  # few shapes: kernels are built per shape
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+                rows = encoder.trunk(encoder.mel(wave[None]))[0]
+            first, count = entry.start // FRAME, entry.samples // FRAME
+            hidden[first : first + count] = rows[:count].float().numpy()
+            if progress:
+                progress(i + 1, len(store.entries))
 
 
 class Frames:
@@ -137,11 +140,7 @@ WEIGHTS = {"phones": 1.0, "pitch": 4.0, "voicing": 0.5, "energy": 1.0, "commit":
 
 
 def train_content(
-    folder: Path,
-    out: Path,
-    encoder: ContentEncoder,
-    config: ContentTraining,
-    say: Callable[[str], None] = lambda line: None,
+    folder: Path, out: Path, encoder: ContentEncoder, config: ContentTraining, say: Say = silent
 ) -> tuple[ContentEncoder, Quantiser, Readout]:
     """Train on a store with `hidden.f16`, `f0.f16` and `labels.jsonl`; resumes from `out`."""
     torch.manual_seed(config.seed)  # initial weights only
@@ -149,52 +148,64 @@ def train_content(
     run = Run(out, {"content": encoder, "quantiser": quantiser, "readout": readout})
     top = [p for b in encoder.blocks[config.model.frozen_layers :] for p in b.parameters()]
     fresh = [*quantiser.parameters(), *readout.parameters()]
-    optimizer = torch.optim.AdamW(
-        [{"params": [*top, *encoder.norm.parameters()], "scale": 0.3}, {"params": fresh, "scale": 1.0}],
-        lr=config.rate, betas=(0.9, 0.98), weight_decay=0.01,
-    )  # fmt: skip
-    run.resume(optimizer)
-    frames = Frames(folder, config.model.width)
-    entries = [e for e in frames.store.entries if e.split == "train"]
-    known = [e for e in entries if e.name in frames.labels]
-    other = [e for e in entries if e.name not in frames.labels]
+    clips = Clips(Frames(folder, config.model.width), config)
     generator = torch.Generator().manual_seed(config.seed)
-    while run.step < config.steps:
-        rng = np.random.default_rng((config.seed, run.step))
-        share = config.batch_clips // 5 if other else 0
-        chosen = [known[i] for i in rng.integers(len(known), size=config.batch_clips - share)]
-        chosen += [other[i] for i in rng.integers(len(other), size=share)] if other else []
-        batch = frames.batch(chosen, config.crop_frames, rng)
-        quantiser.bypass = run.step < config.free_steps
-        parts, vectors = _forward(encoder, quantiser, readout, batch)
-        if run.step == config.free_steps:
-            quantiser.start(vectors, 10, generator)
-        loss = sum((WEIGHTS[k] * v for k, v in parts.items()), torch.zeros(()))
-        for group in optimizer.param_groups:
-            group["lr"] = group["scale"] * warm(run.step, config.steps, config.rate)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_([*top, *fresh], 1.0)
-        optimizer.step()
-        if run.step >= config.free_steps:
-            quantiser.learn(vectors, 0.97, generator)
-        run.step += 1
-        if run.step % 20 == 0:
-            used = float((quantiser.usage > 0.1).float().mean())
-            run.log(**parts, used=used)
-            say(f"{run.step} " + " ".join(f"{k} {float(v):.3f}" for k, v in parts.items()))
-        if run.step % 100 == 0:
-            run.save(optimizer)
-    run.save(optimizer)
+    last: list[Tensor] = []
+
+    def before(step: int) -> None:
+        quantiser.bypass = step < config.free_steps
+        if step == config.free_steps:
+            rows: list[Tensor] = []
+            while sum(map(len, rows)) < 4 * len(quantiser.codebook):  # four vectors to a code
+                with torch.no_grad():
+                    batch = clips.batch(step + len(rows))
+                    rows.append(_forward(encoder, quantiser, readout, batch)[1])
+            quantiser.start(torch.cat(rows), 10, generator)
+
+    def losses(number: int) -> dict[str, Tensor]:
+        parts, vectors = _forward(encoder, quantiser, readout, clips.batch(number))
+        last[:] = [vectors]
+        return {**parts, "used": (quantiser.usage > 0.1).float().mean()}
+
+    def after(step: int) -> None:
+        if step >= config.free_steps:
+            quantiser.learn(last[0], 0.97, generator)
+
+    groups = [
+        {"params": [*top, *encoder.norm.parameters()], "scale": config.top_scale},
+        {"params": fresh},
+    ]
+    fit(run, Task(groups, losses, WEIGHTS, before=before, after=after), config, say)
     quantiser.bypass = False
     return encoder, quantiser, readout
+
+
+class Clips:
+    """Batches for the content encoder: mostly labelled clips, some that are not."""
+
+    def __init__(self, frames: Frames, config: ContentTraining) -> None:
+        self.frames, self.config = frames, config
+        entries = [e for e in frames.store.entries if e.split == "train"]
+        self.known = [e for e in entries if e.name in frames.labels]
+        self.other = [e for e in entries if e.name not in frames.labels]
+
+    def batch(self, number: int) -> list[Tensor]:
+        """As `Frames.batch`; the same for the same number."""
+        config, rng = self.config, np.random.default_rng((self.config.seed, number))
+        share = config.batch_clips // 5 if self.other else 0
+        chosen = [
+            self.known[i] for i in rng.integers(len(self.known), size=config.batch_clips - share)
+        ]
+        if share:
+            chosen += [self.other[i] for i in rng.integers(len(self.other), size=share)]
+        return self.frames.batch(chosen, config.crop_frames, rng)
 
 
 def _forward(
     encoder: ContentEncoder, quantiser: Quantiser, readout: Readout, batch: list[Tensor]
 ) -> tuple[dict[str, Tensor], Tensor]:
     hidden, mask, ids, target = batch
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):  # faster backward
         features = encoder.top(hidden, mask[:, None, None])
         vectors, _, z = quantiser(features)
         logits, prosody = readout(vectors)
@@ -206,18 +217,41 @@ def _forward(
     return parts, live.detach()
 
 
-@torch.inference_mode()
-def write_tokens(folder: Path, encoder: ContentEncoder, quantiser: Quantiser) -> None:
-    """Write `tokens.i16`: one code every 960 samples."""
-    store = Store(folder)
-    hidden = store.array("hidden.f16", "float16", FRAME, encoder.config.width)
-    tokens = store.create("tokens.i16", "int16", 960)
-    for entry in store.entries:
-        count = entry.samples // FRAME
-        rows = hidden[entry.start // FRAME : entry.start // FRAME + count].astype(np.float32)
-        padded = F.pad(torch.from_numpy(rows)[None], (0, 0, 0, -count % 50))
-        mask = (torch.arange(padded.shape[1]) < count)[None, None, None]
-        with torch.autocast("cpu", torch.bfloat16):
-            features = encoder.top(padded, mask)
-        codes = quantiser.codes(quantiser.project(features.float()))[0, : count // 2].numpy()
-        tokens[entry.start // 960 : entry.start // 960 + len(codes)] = codes
+def _batched(
+    frames: Frames, encoder: ContentEncoder, size: int = 16
+) -> Iterator[tuple[list[Entry], Tensor]]:
+    """Clips of like length together, and their features [B, T, D]; no gradient."""
+    entries = sorted(frames.store.entries, key=lambda e: e.samples)
+    for begin in range(0, len(entries), size):
+        part = entries[begin : begin + size]
+        counts = [e.samples // FRAME for e in part]
+        hidden = torch.zeros(len(part), -(-max(counts) // 50) * 50, frames.hidden.shape[1])
+        mask = torch.zeros(hidden.shape[:2], dtype=torch.bool)
+        for i, (entry, count) in enumerate(zip(part, counts, strict=True)):
+            first = entry.start // FRAME
+            rows = frames.hidden[first : first + count].astype(np.float32)
+            hidden[i, :count], mask[i, :count] = torch.from_numpy(rows), True
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            yield part, encoder.top(hidden, mask[:, None, None])
+
+
+def write_tokens(
+    frames: Frames, encoder: ContentEncoder, quantiser: Quantiser, readout: Readout
+) -> dict[str, np.ndarray]:
+    """Write `tokens.i16`, one code every 960 samples, and `codebook.npy`.
+
+    Returns the log-probabilities of phonemes [T, symbols] at 50 Hz, as read from the codes, of the
+    clips that have no labels of their own.
+    """
+    known: dict[str, np.ndarray] = {}
+    with frames.store.fill("tokens.i16", "int16", 960) as tokens, torch.no_grad():
+        for entries, features in _batched(frames, encoder):
+            codes = quantiser.codes(quantiser.project(features.float()))
+            logits = readout(quantiser.embed(codes))[0].float().log_softmax(-1)
+            for entry, row, scores in zip(entries, codes.numpy(), logits.numpy(), strict=True):
+                count = entry.samples // 960
+                tokens[entry.start // 960 : entry.start // 960 + count] = row[:count]
+                if entry.name not in frames.labels:
+                    known[entry.name] = scores[: 2 * count].copy()
+    np.save(frames.store.folder / "codebook.npy", quantiser.codebook.numpy())
+    return known

@@ -8,7 +8,6 @@ guided heads see only a window of phonemes around the pointer, in training as wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from voxray.config import Config, GPTConfig
+from voxray.config import GPTConfig
 from voxray.models.gpt import GPT
 from voxray.sites import record
 
 from .label import Label, read_labels
-from .run import Run, warm
+from .run import Run, Say, Schedule, Task, fit, silent
 from .store import Entry, Store
 
 BACK, AHEAD = 1, 3  # the window around the pointer, as in voxray.watch
@@ -30,7 +29,7 @@ FAR = -1e4  # additive bias that closes a column without making NaN
 IGNORE = -100
 
 
-class GPTTraining(Config):
+class GPTTraining(Schedule):
     """Settings of a GPT run. A batch is `batch` rows of at most max_tokens and max_phones."""
 
     model: GPTConfig = GPTConfig()
@@ -42,8 +41,6 @@ class GPTTraining(Config):
     rate: float = 8e-4
     guide: float = 0.5
     dropout: float = 0.1
-    seed: int = 1
-    save_every: int = 100
 
 
 @dataclass
@@ -180,36 +177,23 @@ def gpt_losses(model: GPT, batch: list[Tensor], generator: torch.Generator) -> d
     return {"token": token_loss, "guide": guide, "accuracy": accuracy, "pointer": right}
 
 
-def train_gpt(
-    folder: Path,
-    out: Path,
-    config: GPTTraining,
-    say: Callable[[str], None] = lambda line: None,
-) -> GPT:
+def train_gpt(folder: Path, out: Path, config: GPTTraining, say: Say = silent) -> GPT:
     """Train on a store with tokens and labels; resumes from `out`."""
     torch.manual_seed(config.seed)  # initial weights only
     model = GPT(config.model.model_copy(update={"dropout": config.dropout}))
-    run = Run(out, {"gpt": model})
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.rate, betas=(0.9, 0.98), weight_decay=0.02
-    )
-    run.resume(optimizer)
-    data = Sequences(folder)
-    while run.step < config.steps:
-        rng = np.random.default_rng((config.seed, run.step))
-        dice = torch.Generator().manual_seed(run.step)
-        losses = gpt_losses(model, data.batch(config, rng), dice)
-        for group in optimizer.param_groups:
-            group["lr"] = warm(run.step, config.steps, config.rate)
-        optimizer.zero_grad(set_to_none=True)
-        (losses["token"] + config.guide * losses["guide"]).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        run.step += 1
-        if run.step % 20 == 0:
-            run.log(**losses)
-            say(f"{run.step} " + " ".join(f"{k} {float(v):.3f}" for k, v in losses.items()))
-        if run.step % config.save_every == 0:
-            run.save(optimizer)
-    run.save(optimizer)
+    data, held = Sequences(folder), Sequences(folder, "dev")
+
+    def losses(number: int) -> dict[str, Tensor]:
+        rng = np.random.default_rng((config.seed, number))
+        return gpt_losses(model, data.batch(config, rng), torch.Generator().manual_seed(number))
+
+    def validate() -> dict[str, float]:
+        batch = held.batch(config, np.random.default_rng(0))
+        parts = gpt_losses(model, batch, torch.Generator().manual_seed(0))
+        return {"loss": float(parts["token"]), **{k: float(v) for k, v in parts.items()}}
+
+    weights = {"token": 1.0, "guide": config.guide}
+    check = validate if held.entries else None
+    task = Task([{"params": list(model.parameters())}], losses, weights, validate=check)
+    fit(Run(out, {"gpt": model}), task, config, say)
     return model

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,24 +82,24 @@ def read_labels(folder: Path, names: tuple[str, ...] = ("labels.jsonl",)) -> dic
 
 def align_people(
     folder: Path,
-    frame_log_probs: Callable[[Entry], np.ndarray],
+    scores: Mapping[str, np.ndarray],
     silence: int,
     pauses: list[int],
     least: float = -2.5,
 ) -> dict[str, int]:
     """Force-align clips without exact times; `labels_people.jsonl`. Poor matches are left out.
 
-    `frame_log_probs` gives [T, symbols] at 50 Hz for a clip; `least` is the worst mean accepted.
+    `scores` holds log-probabilities [T, symbols] at 50 Hz of each clip; `least` is the worst mean accepted.
     """
     store, text = Store(folder), TextPipeline()
     report: Counter[str] = Counter()
     beside = folder / "labels_people.jsonl.part"
     with beside.open("w", encoding="utf-8") as file:
         for entry in store.entries:
-            if entry.durations or not entry.text:
+            if entry.name not in scores or not entry.text:
                 continue
             ids = text(entry.text, entry.language).ids  # type: ignore[arg-type]
-            log_probs = frame_log_probs(entry)
+            log_probs = scores[entry.name]
             if not 2 <= len(ids) <= len(log_probs) // 2:
                 report["text too long for the sound"] += 1
                 continue

@@ -96,9 +96,11 @@ def _entry(clip: Clip, start: int, samples: int) -> Entry:
 def add_pitch(folder: Path, progress: Callable[[int, int], None] | None = None) -> None:
     """Write `f0.f16`: Hz every 10 ms, 0 where unvoiced."""
     store = Store(folder)
-    f0 = store.create("f0.f16", "float16", 240)
-    for i, entry in enumerate(store.entries):
-        track = f0_track(store.audio(entry))
-        f0[entry.start // 240 : entry.start // 240 + len(track)] = track
-        if progress:
-            progress(i + 1, len(store.entries))
+    if store.whole("f0.f16", "float16", 240):
+        return
+    with store.fill("f0.f16", "float16", 240) as f0:
+        for i, entry in enumerate(store.entries):
+            track = f0_track(store.audio(entry))
+            f0[entry.start // 240 : entry.start // 240 + len(track)] = track
+            if progress:
+                progress(i + 1, len(store.entries))

@@ -7,22 +7,21 @@ volume-preserving flow (VITS' KL term without its sampling noise). Steps cost no
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from voxray.config import Config, GeneratorConfig
+from voxray.config import GeneratorConfig
 from voxray.models.generator import Generator
 
 from .autoencoder import Segments
 from .label import read_labels
-from .run import Run, warm
+from .run import Run, Say, Schedule, Task, fit, silent
 
 
-class PriorTraining(Config):
+class PriorTraining(Schedule):
     """Settings of the second part of a generator run."""
 
     model: GeneratorConfig = GeneratorConfig()
@@ -32,7 +31,7 @@ class PriorTraining(Config):
     max_phones: int = 48
     rate: float = 8e-4
     seed: int = 2
-    save_every: int = 100
+    freeze_text: bool = False  # the prior's text encoder stands still until the loss is flat
 
 
 class Aligned(Segments):
@@ -99,34 +98,30 @@ def prior_losses(model: Generator, batch: list[Tensor]) -> dict[str, Tensor]:
 
 
 def train_prior(
-    folder: Path,
-    out: Path,
-    model: Generator,
-    config: PriorTraining,
-    say: Callable[[str], None] = lambda line: None,
+    folder: Path, out: Path, model: Generator, config: PriorTraining, say: Say = silent
 ) -> Generator:
     """Train on a store with tokens and labels; `model` holds trained posterior and decoder."""
     run = Run(out, {"generator": model})
     trained = [p for part in (model.prior, model.flow, model.speaker) for p in part.parameters()]
-    optimizer = torch.optim.AdamW(trained, lr=config.rate, betas=(0.9, 0.98), weight_decay=0.01)
-    run.resume(optimizer)
-    data = Aligned(folder)
-    while run.step < config.steps:
-        rng = np.random.default_rng((config.seed, run.step))
-        losses = prior_losses(model, data.aligned(config, rng))
-        for group in optimizer.param_groups:
-            group["lr"] = warm(run.step, config.steps, config.rate)
-        optimizer.zero_grad(set_to_none=True)
-        losses["nll"].backward()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        run.step += 1
-        if run.step % 20 == 0:
-            run.log(**{k: v.detach() for k, v in losses.items()})
-            say(
-                f"{run.step} " + " ".join(f"{k} {float(v.detach()):.3f}" for k, v in losses.items())
-            )
-        if run.step % config.save_every == 0:
-            run.save(optimizer)
-    run.save(optimizer)
+    data, held = Aligned(folder), Aligned(folder, "dev")
+    model.codebook.copy_(torch.from_numpy(np.load(folder / "codebook.npy")))
+
+    def losses(number: int) -> dict[str, Tensor]:
+        return prior_losses(
+            model, data.aligned(config, np.random.default_rng((config.seed, number)))
+        )
+
+    def validate() -> dict[str, float]:
+        parts = prior_losses(model, held.aligned(config, np.random.default_rng(0)))
+        return {"loss": float(parts["nll"]), **{k: float(v) for k, v in parts.items()}}
+
+    text: list[nn.Module] = [model.prior.text_encoder, model.prior.text_embedding]
+    task = Task(
+        [{"params": trained}],
+        losses,
+        {"nll": 1.0},
+        later=text if config.freeze_text else (),
+        validate=validate if held.entries else None,
+    )
+    fit(run, task, config, say)
     return model

@@ -1,19 +1,81 @@
-"""One training run on disk: numbered state, atomically replaced, and a log of losses.
+"""One training run on disk, and the loop that all trainers share.
 
-A run can be killed at any moment and goes on from its last saved step: modules, optimiser, step,
-random state. TensorBoard is written where it is installed.
+A run can be killed at any moment and goes on from its last saved step: modules, their moving
+averages, optimiser, step, random state. The loop: gradient accumulation, bf16 inside the losses, an
+exponential moving average of the weights (Polyak and Juditsky 1992), a validation table, and the two-stage
+schedule: modules named in `later` stand still until the validation loss flattens, then all are
+tuned at a lower rate. TensorBoard is written where it is installed.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from voxray.config import Config
+
+Say = Callable[[str], None]
+
+
+def silent(line: str) -> None:
+    """The default listener of a run."""
+
+
+class Schedule(Config):
+    """How long, how fast, how often: the part that every trainer's settings share."""
+
+    steps: int = 1000
+    rate: float = 1e-3
+    warmup: int = 100
+    accumulate: int = 1  # micro-batches per step
+    clip: float = 1.0  # norm of the gradient
+    ema: float = 0.999  # of the weights; 0: off
+    log_every: int = 20
+    save_every: int = 100
+    validate_every: int = 0  # 0: never
+    patience: int = 3  # validations without gain: the loss is flat
+    gain: float = 0.005  # the least relative gain that counts
+    joint_rate: float = 0.2  # share of the rate once everything is tuned
+    seed: int = 1
+
+
+@dataclass
+class Task:
+    """What a trainer gives to `fit`.
+
+    `losses(n)` are those of micro-batch n; those with a weight are summed. `validate` gives a row
+    whose `loss` decides when the first stage ends. `before` and `after` frame each step.
+    """
+
+    groups: list[dict[str, Any]]
+    losses: Callable[[int], dict[str, Tensor]]
+    weights: Mapping[str, float]
+    later: Sequence[nn.Module] = ()
+    validate: Callable[[], dict[str, float]] | None = None
+    before: Callable[[int], None] | None = None
+    after: Callable[[int], None] | None = None
+    betas: tuple[float, float] = (0.9, 0.98)
+    decay: float = 0.01
+
+
+@dataclass
+class Progress:
+    """What a run remembers beside weights."""
+
+    step: int = 0
+    best: float = float("inf")
+    stale: int = 0  # validations since the best
+    joint: bool = False  # the second stage has begun
+    average: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Run:
@@ -22,10 +84,15 @@ class Run:
     def __init__(self, folder: Path, modules: Mapping[str, nn.Module]) -> None:
         self.folder = folder
         self.modules = dict(modules)
-        self.step = 0
+        self.progress = Progress()
         self.started = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
         self.board = _board(folder)
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return self.progress.step
 
     def resume(self, optimizer: torch.optim.Optimizer | None = None) -> bool:
         """Load the last state, if any; True if there was one."""
@@ -37,32 +104,168 @@ class Run:
             module.load_state_dict(state["modules"][name])
         if optimizer is not None and state["optimizer"] is not None:
             optimizer.load_state_dict(state["optimizer"])
-        self.step = int(state["step"])
+            for group in optimizer.param_groups:  # how to step is this run's choice
+                group["fused"] = optimizer.defaults.get("fused")
+        known = ("step", "best", "stale", "joint", "average")
+        self.progress = Progress(**{k: state[k] for k in known if k in state})
         torch.set_rng_state(state["rng"])
         return True
 
     def save(self, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Write the state beside the old one, then rename."""
         state = {
-            "step": self.step,
             "modules": {name: m.state_dict() for name, m in self.modules.items()},
             "optimizer": optimizer.state_dict() if optimizer else None,
             "rng": torch.get_rng_state(),
+            **vars(self.progress),
         }
         beside = self.folder / "state.pt.part"
         torch.save(state, beside)
         beside.replace(self.folder / "state.pt")
 
-    def log(self, **values: Any) -> None:
+    def log(self, kind: str = "loss", **values: float) -> None:
         """Append one row of numbers."""
         seconds = round(time.monotonic() - self.started, 1)
-        row = {"step": self.step, "seconds": seconds}
-        row.update({k: round(float(v), 4) for k, v in values.items()})
+        row = {"step": self.step, "seconds": seconds, "kind": kind}
+        row.update({k: round(v, 4) for k, v in values.items()})
         with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         if self.board is not None:
             for key, value in values.items():
-                self.board.add_scalar(key, float(value), self.step)
+                self.board.add_scalar(f"{kind}/{key}", value, self.step)
+
+    def table(self, values: Mapping[str, float]) -> None:
+        """Append one row to `validation.md`, with a head where the table begins."""
+        path = self.folder / "validation.md"
+        head = "" if path.exists() else "| step | " + " | ".join(values) + " |\n"
+        head += "" if path.exists() else "|" + " ---: |" * (len(values) + 1) + "\n"
+        row = f"| {self.step} | " + " | ".join(f"{v:.4f}" for v in values.values()) + " |\n"
+        with path.open("a", encoding="utf-8") as file:
+            file.write(head + row)
+
+    def hear(self, name: str, wave: np.ndarray, rate: int) -> None:
+        """Sound and spectrogram of a wave [N] on the board; speech as a file goes through the engine."""
+        if self.board is None:
+            return
+        window = torch.hann_window(1024)
+        bins = torch.stft(torch.from_numpy(wave), 1024, 256, window=window, return_complex=True)
+        level = (20 * (bins.abs() + 1e-4).log10() / 80 + 1).clamp(0, 1).flip(0)  # [F, T]
+        self.board.add_audio(name, wave[None], self.step, rate)
+        self.board.add_image(name, level[None].numpy(), self.step)
+
+    def named(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """All parameters, by module and name."""
+        for name, module in self.modules.items():
+            for key, parameter in module.named_parameters():
+                yield f"{name}.{key}", parameter
+
+    @torch.no_grad()
+    def follow(self, decay: float) -> None:
+        """Move the average towards the weights; faster at the start of a run."""
+        decay = min(decay, (1 + self.step) / (10 + self.step))
+        average = self.progress.average
+        for name, parameter in self.named():
+            if not parameter.requires_grad:
+                continue
+            if name not in average:
+                average[name] = parameter.detach().clone()
+            else:
+                average[name].lerp_(parameter, 1 - decay)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The moving average in place of the weights, for a while."""
+        kept = {name: p.data for name, p in self.named() if name in self.progress.average}
+        try:
+            self._put(self.progress.average)
+            yield
+        finally:
+            self._put(kept)
+
+    def finish(self) -> None:
+        """Leave the modules with their averaged weights."""
+        self._put({name: value.clone() for name, value in self.progress.average.items()})
+
+    def _put(self, values: Mapping[str, Tensor]) -> None:
+        for name, parameter in self.named():
+            if name in values:
+                parameter.data = values[name]
+
+
+def fit(run: Run, task: Task, schedule: Schedule, say: Say = silent) -> None:
+    """Train to `schedule.steps`, from where the run's folder stands; ends with averaged weights."""
+    groups = [{"scale": 1.0, **group} for group in task.groups]
+    optimizer = torch.optim.AdamW(
+        groups, lr=schedule.rate, betas=task.betas, weight_decay=task.decay, fused=True
+    )
+    run.resume(optimizer)
+    _freeze(task.later, run.progress.joint)
+    while run.step < schedule.steps:
+        if task.before is not None:
+            task.before(run.step)
+        parts = _one_step(run, task, schedule, optimizer)
+        if task.after is not None:
+            task.after(run.step)
+        run.progress.step += 1
+        if schedule.ema:
+            run.follow(schedule.ema)
+        if run.step % schedule.log_every == 0:
+            numbers = {k: float(v.detach()) for k, v in parts.items()}
+            run.log(**numbers)
+            say(f"{run.step} " + " ".join(f"{k} {v:.3f}" for k, v in numbers.items()))
+        if task.validate and schedule.validate_every and run.step % schedule.validate_every == 0:
+            _validate(run, task, schedule, say)
+        if run.step % schedule.save_every == 0:
+            run.save(optimizer)
+    run.save(optimizer)
+    run.finish()
+
+
+def _one_step(
+    run: Run, task: Task, schedule: Schedule, optimizer: torch.optim.Optimizer
+) -> dict[str, Tensor]:
+    rate = warm(run.step, schedule.steps, schedule.rate, schedule.warmup)
+    for group in optimizer.param_groups:
+        group["lr"] = group["scale"] * rate * (schedule.joint_rate if run.progress.joint else 1.0)
+    optimizer.zero_grad(set_to_none=True)
+    parts: dict[str, Tensor] = {}
+    for k in range(schedule.accumulate):
+        parts = task.losses(run.step * schedule.accumulate + k)
+        total = torch.stack([w * parts[name] for name, w in task.weights.items()]).sum()
+        (total / schedule.accumulate).backward()
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    torch.nn.utils.clip_grad_norm_(trained, schedule.clip)
+    optimizer.step()
+    return parts
+
+
+def _validate(run: Run, task: Task, schedule: Schedule, say: Say) -> None:
+    if task.validate is None:
+        return
+    states = {m: m.training for m in run.modules.values()}
+    with run.averaged(), torch.no_grad():
+        for module in states:
+            module.eval()
+        row = task.validate()
+        for module, training in states.items():
+            module.train(training)
+    run.log("validation", **row)
+    run.table(row)
+    say(f"{run.step} validation " + " ".join(f"{k} {v:.4f}" for k, v in row.items()))
+    progress = run.progress
+    if row["loss"] < progress.best * (1 - schedule.gain):
+        progress.best, progress.stale = row["loss"], 0
+    else:
+        progress.stale += 1
+    if task.later and not progress.joint and progress.stale >= schedule.patience:
+        progress.joint, progress.stale = True, 0
+        _freeze(task.later, True)
+        say(f"{run.step} the loss is flat: joint tuning begins")
+
+
+def _freeze(modules: Sequence[nn.Module], joint: bool) -> None:
+    for module in modules:
+        module.requires_grad_(joint)
 
 
 def _board(folder: Path) -> Any | None:
@@ -78,5 +281,5 @@ def warm(step: int, steps: int, peak: float, warmup: int = 100) -> float:
     if step < warmup:
         return peak * (step + 1) / warmup
     done = min(1.0, (step - warmup) / max(1, steps - warmup))
-    cosine = 0.5 * (1 + float(torch.cos(torch.tensor(done * torch.pi))))
+    cosine = 0.5 * (1 + float(np.cos(done * np.pi)))
     return peak * (0.05 + 0.95 * cosine)

@@ -8,6 +8,8 @@ shares the same arithmetic: entry = sample // hop.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -52,11 +54,22 @@ class Store:
         values = np.memmap(self.folder / name, dtype=dtype, mode="r")
         return values.reshape(-1, width) if width > 1 else values
 
-    def create(self, name: str, dtype: str, hop: int, width: int = 1) -> np.ndarray:
-        """A new zeroed feature file of the right size, to be filled in place."""
+    def whole(self, name: str, dtype: str, hop: int, width: int = 1) -> bool:
+        """Whether a feature file is there and covers every clip."""
+        path = self.folder / name
+        size = self.total // hop * width * np.dtype(dtype).itemsize
+        return path.exists() and path.stat().st_size == size
+
+    @contextmanager
+    def fill(self, name: str, dtype: str, hop: int, width: int = 1) -> Iterator[np.ndarray]:
+        """A zeroed feature file of the right size to fill in place; renamed into being at the end."""
         rows = self.total // hop
+        beside = self.folder / f"{name}.part"
         shape = (rows, width) if width > 1 else (rows,)
-        return np.memmap(self.folder / name, dtype=dtype, mode="w+", shape=shape)
+        values = np.memmap(beside, dtype=dtype, mode="w+", shape=shape)
+        yield values
+        values.flush()
+        beside.replace(self.folder / name)
 
     def audio(self, entry: Entry) -> np.ndarray:
         """The clip's wave as float32 in [-1, 1]."""

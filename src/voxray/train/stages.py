@@ -1,0 +1,95 @@
+"""The stages of `voxray train`, each from what the one before left in the store or in `runs/`.
+
+content: hidden.f16 -> encoder, quantiser -> tokens.i16, labels of people's clips by forced alignment.
+generator: part 1 (posterior, decoder) in OUT/copy, part 2 (prior, flow, speaker) in OUT/prior.
+gpt: tokens and labels -> GPT. bundle: the three runs -> a folder that speaks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from voxray.bundle import Bundle
+from voxray.config import BundleConfig, GeneratorConfig
+from voxray.models.generator import Generator
+from voxray.text import TextPipeline
+from voxray.tokens.content import ContentEncoder
+
+from .autoencoder import AutoencoderTraining, train_autoencoder
+from .content import (
+    PAUSE_IDS,
+    SILENCE,
+    ContentTraining,
+    Frames,
+    cache_hidden,
+    train_content,
+    write_tokens,
+)
+from .gpt import GPTTraining, train_gpt
+from .label import align_people
+from .prior import PriorTraining, train_prior
+from .run import Say
+from .store import Store
+from .warmstart import content_from_whisper
+
+
+def run_content(data: Path, out: Path, settings: str, say: Say, start: Path | None = None) -> None:
+    """Train the tokens; writes them, and labels of clips without exact times, into the store."""
+    config = ContentTraining.model_validate_json(settings)
+    torch.manual_seed(config.seed)  # initial weights only
+    encoder = content_from_whisper(start, config.model) if start else ContentEncoder(config.model)
+    if not Store(data).whole("hidden.f16", "float16", 480, config.model.width):
+        say("lower blocks of the content encoder, once for every clip")
+        cache_hidden(data, encoder.eval())
+    encoder, quantiser, readout = train_content(data, out, encoder.train(), config, say)
+    for module in (encoder, quantiser, readout):
+        module.eval()
+    scores = write_tokens(Frames(data, config.model.width), encoder, quantiser, readout)
+    report = align_people(data, scores, SILENCE, PAUSE_IDS)
+    for reason, count in sorted(report.items()):
+        say(f"people's clips: {reason}: {count}")
+
+
+def run_generator(data: Path, out: Path, copy: str, prior: str, say: Say) -> None:
+    """Part 1, then part 2 on the frozen latents of part 1."""
+    first = AutoencoderTraining.model_validate_json(copy)
+    second = PriorTraining.model_validate_json(prior)
+    model = train_autoencoder(data, out / "copy", first, say)
+    train_prior(data, out / "prior", model, second, say)
+
+
+def run_gpt(data: Path, out: Path, settings: str, say: Say) -> None:
+    """Phonemes to tokens."""
+    train_gpt(data, out, GPTTraining.model_validate_json(settings), say)
+
+
+def bundle_runs(runs: Path, name: str = "mini", training: str = "") -> Bundle:
+    """The averaged weights of `runs/content`, `runs/generator/prior` and `runs/gpt`, as one model."""
+    config = BundleConfig(name=name, fingerprint=TextPipeline().fingerprint, training=training)
+    bundle = Bundle.build(config)
+    content = _state(runs / "content")
+    bundle.content.load_state_dict(content["content"])
+    bundle.quantiser.load_state_dict(content["quantiser"])
+    whole = Generator(GeneratorConfig())
+    whole.load_state_dict(_state(runs / "generator" / "prior")["generator"])
+    whole.posterior = None
+    bundle.generator.load_state_dict(whole.state_dict())
+    bundle.generator.codebook.copy_(bundle.quantiser.codebook)
+    bundle.gpt.load_state_dict(_state(runs / "gpt")["gpt"])
+    return bundle
+
+
+def _state(folder: Path) -> dict[str, dict[str, Tensor]]:
+    """The modules of a run, averages in place of the last weights."""
+    path = folder / "state.pt"
+    if not path.is_file():
+        raise FileNotFoundError(f"no run in {folder}: train that stage first")
+    raw: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    for name, value in raw.get("average", {}).items():
+        module, key = name.split(".", 1)
+        raw["modules"][module][key] = value
+    return raw["modules"]
