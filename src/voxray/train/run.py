@@ -123,6 +123,11 @@ class Run:
         torch.save(state, beside)
         beside.replace(self.folder / "state.pt")
 
+    def describe(self, schedule: Schedule) -> None:
+        """Keep the settings beside the weights: `settings.json`."""
+        text = schedule.model_dump_json(indent=1)
+        (self.folder / "settings.json").write_text(text, encoding="utf-8")
+
     def log(self, kind: str = "loss", **values: float) -> None:
         """Append one row of numbers."""
         seconds = round(time.monotonic() - self.started, 1)
@@ -199,6 +204,7 @@ def fit(run: Run, task: Task, schedule: Schedule, say: Say = silent) -> None:
         groups, lr=schedule.rate, betas=task.betas, weight_decay=task.decay, fused=True
     )
     run.resume(optimizer)
+    run.describe(schedule)
     _freeze(task.later, run.progress.joint)
     while run.step < schedule.steps:
         if task.before is not None:

@@ -8,13 +8,13 @@ gpt: tokens and labels -> GPT. bundle: the three runs -> a folder that speaks.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from voxray.bundle import Bundle
-from voxray.config import BundleConfig, GeneratorConfig
+from voxray.config import BundleConfig
 from voxray.models.generator import Generator
 from voxray.text import TextPipeline
 from voxray.tokens.content import ContentEncoder
@@ -32,9 +32,11 @@ from .content import (
 from .gpt import GPTTraining, train_gpt
 from .label import align_people
 from .prior import PriorTraining, train_prior
-from .run import Say
+from .run import Say, Schedule
 from .store import Store
 from .warmstart import content_from_whisper
+
+Settings = TypeVar("Settings", bound=Schedule)
 
 
 def run_content(data: Path, out: Path, settings: str, say: Say, start: Path | None = None) -> None:
@@ -69,25 +71,38 @@ def run_gpt(data: Path, out: Path, settings: str, say: Say) -> None:
 
 def bundle_runs(runs: Path, name: str = "mini", training: str = "") -> Bundle:
     """The averaged weights of `runs/content`, `runs/generator/prior` and `runs/gpt`, as one model."""
-    config = BundleConfig(name=name, fingerprint=TextPipeline().fingerprint, training=training)
+    content, prior, gpt = runs / "content", runs / "generator" / "prior", runs / "gpt"
+    config = BundleConfig(
+        name=name,
+        content=_settings(content, ContentTraining).model,
+        generator=_settings(prior, PriorTraining).model,
+        gpt=_settings(gpt, GPTTraining).model,
+        fingerprint=TextPipeline().fingerprint,
+        training=training,
+    )
     bundle = Bundle.build(config)
-    content = _state(runs / "content")
-    bundle.content.load_state_dict(content["content"])
-    bundle.quantiser.load_state_dict(content["quantiser"])
-    whole = Generator(GeneratorConfig())
-    whole.load_state_dict(_state(runs / "generator" / "prior")["generator"])
+    state = _state(content)
+    bundle.content.load_state_dict(state["content"])
+    bundle.quantiser.load_state_dict(state["quantiser"])
+    whole = Generator(config.generator)
+    whole.load_state_dict(_state(prior)["generator"])
     whole.posterior = None
     bundle.generator.load_state_dict(whole.state_dict())
     bundle.generator.codebook.copy_(bundle.quantiser.codebook)
-    bundle.gpt.load_state_dict(_state(runs / "gpt")["gpt"])
+    bundle.gpt.load_state_dict(_state(gpt)["gpt"])
     return bundle
+
+
+def _settings(folder: Path, kind: type[Settings]) -> Settings:
+    path = folder / "settings.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"no run in {folder}: train that stage first")
+    return kind.model_validate_json(path.read_text(encoding="utf-8"))
 
 
 def _state(folder: Path) -> dict[str, dict[str, Tensor]]:
     """The modules of a run, averages in place of the last weights."""
     path = folder / "state.pt"
-    if not path.is_file():
-        raise FileNotFoundError(f"no run in {folder}: train that stage first")
     raw: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     for name, value in raw.get("average", {}).items():
         module, key = name.split(".", 1)

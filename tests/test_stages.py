@@ -1,0 +1,85 @@
+"""From recordings to a model that makes sound: every stage of `voxray train`, in miniature."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import TINY, speechlike
+from voxray import audio
+from voxray.bundle import Bundle
+from voxray.config import MelPosteriorConfig
+from voxray.pipeline import Pipeline, SynthesisOptions
+from voxray.text import TextPipeline
+from voxray.train import stages
+from voxray.train.autoencoder import AutoencoderTraining
+from voxray.train.content import ContentTraining
+from voxray.train.gpt import GPTTraining
+from voxray.train.prepare import add_pitch, prepare
+from voxray.train.prior import PriorTraining
+from voxray.voice import Voice
+
+CODES = 16
+CONTENT = TINY.content.model_copy(update={"codebook_size": CODES, "readout_width": 16})
+GPT = TINY.gpt.model_copy(update={"codebook_size": CODES})
+GENERATOR = TINY.generator.model_copy(
+    update={"codebook_size": CODES, "posterior": MelPosteriorConfig(width=16, layers=1)}
+)
+SHORT = {"steps": 3, "warmup": 1, "save_every": 2, "log_every": 1}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Four recordings of two speakers, two of them with phonemes and times."""
+    lines = ["path\tspeaker\tlanguage\ttext\tsplit"]
+    for i in range(4):
+        audio.write_audio(tmp_path / f"{i}.wav", speechlike(1.6 + 0.2 * i), 16_000)
+        lines.append(f"{i}.wav\ts{i % 2}\ten\tGood morning.\t{'dev' if i == 3 else 'train'}")
+    manifest = tmp_path / "people.tsv"
+    manifest.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    folder = tmp_path / "data"
+    assert prepare([manifest], folder)["kept"] == 4
+    add_pitch(folder)
+    ids = TextPipeline()("Good morning.", "en").ids
+    rows = []
+    for i in (0, 1, 3):
+        ends = [round(80 * (k + 1) / len(ids)) for k in range(len(ids))]
+        spans = list(zip([0, *ends[:-1]], ends))
+        rows.append(json.dumps({"name": f"{i}.wav", "ids": ids, "spans": spans}) + "\n")
+    (folder / "labels.jsonl").write_text("".join(rows), encoding="utf-8")
+    return folder
+
+
+def test_a_model_is_trained_joined_saved_and_speaks(store: Path, tmp_path: Path) -> None:
+    runs, said = tmp_path / "runs", []
+    content = ContentTraining(model=CONTENT, batch_clips=2, crop_frames=60, free_steps=1, **SHORT)
+    stages.run_content(store, runs / "content", content.model_dump_json(), said.append)
+    assert {"tokens.i16", "codebook.npy", "hidden.f16"} <= {p.name for p in store.iterdir()}
+    assert any(line.startswith("people's clips") for line in said)
+
+    copy = AutoencoderTraining(model=GENERATOR, batch=2, segment_frames=40, **SHORT)
+    prior = PriorTraining(
+        model=GENERATOR, batch=2, segment_tokens=20, freeze_text=True, validate_every=1, patience=1,
+        **SHORT,
+    )  # fmt: skip
+    stages.run_generator(
+        store, runs / "generator", copy.model_dump_json(), prior.model_dump_json(), said.append
+    )
+    gpt = GPTTraining(model=GPT, batch=2, max_tokens=60, max_phones=40, **SHORT)
+    stages.run_gpt(store, runs / "gpt", gpt.model_dump_json(), said.append)
+
+    stages.bundle_runs(runs, "small").save(tmp_path / "model")
+    bundle = Bundle.load(tmp_path / "model")
+    assert bundle.fingerprint == TextPipeline().fingerprint
+    assert bundle.generator.codebook.abs().sum() > 0
+    voice = Voice("nobody", torch.zeros(256))
+    made = Pipeline(bundle, TextPipeline()).synthesise("Hi.", voice, SynthesisOptions(seed=1))
+    assert made.model == "small" and len(made.audio) > 0
+
+
+def test_a_missing_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="train that stage first"):
+        stages.bundle_runs(tmp_path)
