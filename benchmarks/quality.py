@@ -334,9 +334,8 @@ def main(
         scores = [*made, *kept]
     default = None if texts_file else RESULTS / ("baseline.md" if only_baseline else "quality.md")
     missed, unknown = write(scores, notes, facts_of_run(), out, markdown or default)
-    whole = not only_baseline and set(chosen) == set(
-        ROWS
-    )  # a goal that a whole run leaves open is not reached
+    # A goal that a whole run leaves open is not reached.
+    whole = not only_baseline and set(chosen) == set(ROWS)
     if missed or (whole and unknown):
         print(f"{missed} goals missed, {unknown} not measured")
         raise typer.Exit(1)

@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 import soxr
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -58,7 +59,6 @@ def log_mel(
     return (bank @ spectrogram(wave, n_fft, hop)).clamp_min(1e-5).log()
 
 
-@lru_cache(maxsize=32)
 def mel_filterbank(
     rate: int, n_fft: int, n_mels: int, fmin: float = 0.0, fmax: float | None = None
 ) -> Tensor:
@@ -68,11 +68,17 @@ def mel_filterbank(
     top = rate / 2 if fmax is None else fmax
     if not 0 <= fmin < top <= rate / 2:
         raise ValueError(f"mel range {fmin:g}-{top:g} Hz does not fit a rate of {rate} Hz")
+    return torch.from_numpy(_triangles(rate, n_fft, n_mels, fmin, top)).float()
+
+
+# An array is kept, no tensor: one first made under inference mode could never be trained through.
+@lru_cache(maxsize=32)
+def _triangles(rate: int, n_fft: int, n_mels: int, fmin: float, top: float) -> NDArray[np.float64]:
     edges = _mel_to_hz(np.linspace(_hz_to_mel(fmin), _hz_to_mel(top), n_mels + 2))  # [n_mels + 2]
     distance = edges[:, None] - np.linspace(0, rate / 2, n_fft // 2 + 1)[None]  # [n_mels + 2, bins]
     width = np.diff(edges)[:, None]
     triangles = np.maximum(0.0, np.minimum(-distance[:-2] / width[:-1], distance[2:] / width[1:]))
-    return torch.from_numpy(triangles * (2.0 / (edges[2:] - edges[:-2]))[:, None]).float()
+    return triangles * (2.0 / (edges[2:] - edges[:-2]))[:, None]
 
 
 # Slaney's scale: linear up to 1 kHz (15 mels), then 27 mels for every factor of 6.4.

@@ -15,8 +15,10 @@ import math
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from voxray.config import IstftDecoderConfig
@@ -116,15 +118,18 @@ class IstftDecoder(nn.Module):
 
 
 @cache
-def _inverse(n_fft: int) -> Tensor:
-    """Real and imaginary parts of one frame -> windowed samples, as a matrix [2 F, n_fft]."""
-    turns = torch.arange(n_fft // 2 + 1)[:, None] * torch.arange(n_fft)[None] % n_fft
-    angles = turns.double() * (2 * math.pi / n_fft)
-    twice = torch.full((n_fft // 2 + 1, 1), 2.0, dtype=torch.float64)
+def _inverse(n_fft: int) -> NDArray[np.float32]:
+    """Real and imaginary parts of one frame -> windowed samples, as a matrix [2 F, n_fft].
+
+    Kept as an array: a tensor first made under `torch.inference_mode` could never be trained through.
+    """
+    turns = np.arange(n_fft // 2 + 1)[:, None] * np.arange(n_fft)[None] % n_fft
+    angles = turns * (2 * np.pi / n_fft)
+    twice = np.full((n_fft // 2 + 1, 1), 2.0)
     twice[0] = twice[-1] = 1.0
-    window = torch.hann_window(n_fft, dtype=torch.float64)
-    both = torch.cat([twice * angles.cos(), -twice * angles.sin()])
-    return (both * window / n_fft).float()
+    window = np.hanning(n_fft + 1)[:-1]  # periodic, as torch.hann_window
+    both = np.concatenate([twice * np.cos(angles), -twice * np.sin(angles)])
+    return (both * window / n_fft).astype(np.float32)
 
 
 def overlap_add(pairs: Tensor, n_fft: int, hop: int) -> Tensor:
@@ -132,7 +137,9 @@ def overlap_add(pairs: Tensor, n_fft: int, hop: int) -> Tensor:
 
     The function of `torch.istft` with a Hann window; a matrix product has the cheaper backward.
     """
-    frames = F.pad(pairs @ _inverse(n_fft).to(pairs), (0, 0, 0, 1))  # [B, T + 1, n_fft]
+    frames = F.pad(
+        pairs @ torch.from_numpy(_inverse(n_fft)).to(pairs), (0, 0, 0, 1)
+    )  # [B, T + 1, n_fft]
     count = frames.shape[1]
     length = (count - 1) * hop + n_fft
     squares = torch.hann_window(n_fft, device=pairs.device).square()

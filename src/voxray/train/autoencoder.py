@@ -7,13 +7,13 @@ No loss above a source's band.
 
 from __future__ import annotations
 
-import math
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from voxray.audio import resample
@@ -79,18 +79,17 @@ class Segments:
 
 
 @cache
-def _analysis(n_fft: int) -> Tensor:
+def _analysis(n_fft: int) -> NDArray[np.float32]:
     """Windowed cosines and sines as a matrix [n_fft, 2 F]: on a CPU a product beats FFT's backward."""
-    bins = n_fft // 2 + 1
-    turns = torch.arange(n_fft)[:, None] * torch.arange(bins)[None] % n_fft
-    angles = turns.double() * (2 * math.pi / n_fft)
-    window = torch.hann_window(n_fft, dtype=torch.float64)[:, None]
-    return (window * torch.cat([angles.cos(), angles.sin()], dim=1)).float()
+    turns = np.arange(n_fft)[:, None] * np.arange(n_fft // 2 + 1)[None] % n_fft
+    angles = turns * (2 * np.pi / n_fft)
+    window = np.hanning(n_fft + 1)[:-1, None]  # periodic, as torch.hann_window
+    return (window * np.concatenate([np.cos(angles), np.sin(angles)], axis=1)).astype(np.float32)
 
 
 def _power(wave: Tensor, n_fft: int, hop: int) -> Tensor:
     """Wave [B, N] -> power spectrogram [B, T, F], frames wholly inside."""
-    both = wave.unfold(1, n_fft, hop) @ _analysis(n_fft).to(wave.device)
+    both = wave.unfold(1, n_fft, hop) @ torch.from_numpy(_analysis(n_fft)).to(wave)
     return both.square().unflatten(2, (2, -1)).sum(2)
 
 

@@ -232,7 +232,8 @@ def _batched(
             rows = frames.hidden[first : first + count].astype(np.float32)
             hidden[i, :count], mask[i, :count] = torch.from_numpy(rows), True
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            yield part, encoder.top(hidden, mask[:, None, None])
+            features = encoder.top(hidden, mask[:, None, None])
+        yield part, features  # outside: what the reader does keeps its own precision
 
 
 def write_tokens(
