@@ -6,6 +6,7 @@ models state what differs. Lengths are in frames, widths in channels, rates in H
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -59,6 +60,7 @@ class ContentConfig(Config):
     codebook_size: int = 1024
     text_symbols: int = 322
     readout_width: int = 256
+    normalise: bool = True  # code vectors to unit variance; the published models do not
 
 
 class SpeakerConfig(Config):
@@ -72,6 +74,19 @@ class SpeakerConfig(Config):
     heads: int = 2
     dropout: float = 0.1
     mask_convolutions: bool = True  # the published models let padding leak over two frames
+
+
+class SpeakerVerificationConfig(Config):
+    """The published speaker-verification network (ERes2NetV2). A block of P planes splits its
+    channels into `scale` groups of P * base_width // 64 and puts out P * expansion.
+    """
+
+    n_mels: int = 80
+    channels: int = 64  # planes of the first stage; each stage doubles them
+    base_width: int = 24
+    scale: int = 4
+    expansion: int = 4
+    blocks: tuple[int, int, int, int] = (3, 4, 6, 3)  # per stage
 
 
 class FusionConfig(Config):
@@ -148,6 +163,17 @@ class HifiganConfig(Config):
     block_dilations: tuple[int, ...] = (1, 3, 5)
     speaker_width: int = 256  # 0: a vocoder without speaker
     final_bias: bool = False
+    rate: int = 24_000
+
+    @property
+    def frame_samples(self) -> int:
+        """Samples per latent frame."""
+        return math.prod(self.rates)
+
+    @property
+    def noise_width(self) -> int:
+        """White noise per latent frame: it needs none."""
+        return 0
 
 
 class WaveDiscriminatorConfig(Config):
@@ -187,15 +213,27 @@ class IstftDecoderConfig(Config):
     hop: int = 240
     rate: int = 24_000
 
+    @property
+    def frame_samples(self) -> int:
+        """Samples per latent frame."""
+        return 2 * self.hop
+
+    @property
+    def noise_width(self) -> int:
+        """White noise per latent frame: one number a sample."""
+        return self.frame_samples
+
 
 class GeneratorConfig(Config):
     """The SoVITS stage: speaker, prior, flow, posterior, decoder."""
 
+    reference: Literal["mel", "spectrogram"] = "mel"  # what the speaker encoder looks at
     speaker: SpeakerConfig = SpeakerConfig()
+    verification_width: int = 0  # of a speaker-verification embedding beside it; 0: none
     prior: PriorConfig = PriorConfig(input_channels=192, dropout=0.05)
     flow: FlowConfig = FlowConfig()
-    posterior: MelPosteriorConfig = MelPosteriorConfig()
-    decoder: IstftDecoderConfig = IstftDecoderConfig()
+    posterior: MelPosteriorConfig | PosteriorConfig = MelPosteriorConfig()
+    decoder: IstftDecoderConfig | HifiganConfig = IstftDecoderConfig()
     codebook_size: int = 1024
     noise_scale: float = 0.4
 
@@ -207,12 +245,12 @@ class GeneratorConfig(Config):
     @property
     def hop(self) -> int:
         """Samples per latent frame."""
-        return 2 * self.decoder.hop
+        return self.decoder.frame_samples
 
     @property
     def noise_channels(self) -> int:
         """Rows of pre-drawn noise per latent frame: the prior's, then the decoder's samples."""
-        return self.decoder.latent_channels + self.hop
+        return self.prior.latent_channels + self.decoder.noise_width
 
 
 class BundleConfig(Config):

@@ -50,6 +50,7 @@ class TokenDecoder:
         watch: Watch | None = None,
         prompt_tokens: Sequence[int] = (),
         limit: int | None = None,
+        context: Tensor | None = None,
     ) -> None:
         self.gpt = gpt
         self.options = options
@@ -63,6 +64,7 @@ class TokenDecoder:
         self.unmended: list[Fault] = []
         self.committed = 0
         self._text = torch.tensor([list(text_ids)])  # [1, P]
+        self._context = context  # [1, P, E], if the model takes context features
         self._dice = Dice(derive(seed, "try", 0), gpt.config.codebook_size + 1)
         self._cache: KVCache | None = None
 
@@ -119,7 +121,7 @@ class TokenDecoder:
         if self._cache is None:
             lengths = torch.tensor([self._text.shape[1]])
             before = torch.tensor([[*self.prompt, *self.tokens]], dtype=torch.long)
-            logits, self._cache = self.gpt.prefill(self._text, lengths, before)
+            logits, self._cache = self.gpt.prefill(self._text, lengths, before, self._context)
         else:
             logits = self.gpt.step(torch.tensor(self.tokens[-1:]), self._cache)
         return logits[0].float()

@@ -97,3 +97,7 @@ class HifiganDecoder(nn.Module):
         for stage, site in zip(self.upsampling, self.stages, strict=True):
             x = site(stage(x))
         return torch.tanh(self.after(F.leaky_relu(x)))  # the last slope is .01, as published
+
+    def speak(self, z: Tensor, speaker: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """As `IstftDecoder.speak`; no noise is used and no F0 known ([B, 0])."""
+        return self(z, speaker[..., None])[:, 0], z.new_zeros(z.shape[0], 0)

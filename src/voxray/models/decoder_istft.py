@@ -94,6 +94,11 @@ class IstftDecoder(nn.Module):
         audio = self._filter(self.filters(self.norm(x)).float(), f0.float(), noise.float())
         return DecoderOutput(audio, f0, octaves, voicing)
 
+    def speak(self, z: Tensor, speaker: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """z [B, Z, T], speaker [B, G], noise [B, 480 T] -> wave [B, 480 T], F0 [B, 2T] in Hz."""
+        made = self(z, speaker, noise)
+        return made.audio, made.f0
+
     def _filter(self, filters: Tensor, f0: Tensor, noise: Tensor) -> Tensor:
         """Filters [B, 2T, 4F] over pulses and noise -> wave [B, 480 T]."""
         config = self.config

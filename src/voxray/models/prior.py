@@ -4,14 +4,15 @@ In: features [B, C, T] of the semantic tokens at the latents' rate, phone ids [B
 [B, G, 1]. Out: mean, log-std [B, Z, T'] with T' = int(T / speed) + 1 when speed is not 1.
 The cross-attention `attn` (queries: frames, keys: phones) is the only place where this half of
 the model reads the text. Layout [B, C, T] outside, [B, T, D] inside the encoders.
-Sites: text [B, D, P], attn.*, mean, log_std [B, Z, T'], and
-{content,text,joint}_encoder.layers.{i}.attn.*
+Sites: text [B, D, P]; content, joint [B, D, T], before and after reading the text; attn.*; mean,
+log_std [B, Z, T']; {content,text,joint}_encoder.layers.{i}.attn.*
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -29,6 +30,18 @@ class PriorOutput:
     log_std: Tensor
     features: Tensor
     mask: Tensor
+
+
+@dataclass(frozen=True)
+class Window:
+    """A chunk of a stream: frames [begin, end) are kept once they have read the text.
+
+    `tail` [B, D, n]: the last features of the chunk before, faded into the first n of this one.
+    """
+
+    begin: int
+    end: int
+    tail: Tensor | None = None
 
 
 class EncoderLayer(nn.Module):
@@ -89,7 +102,7 @@ class Prior(nn.Module):
         self.cross_out = Pointwise(cross, hidden)
         self.joint_encoder = Encoder(config, config.joint_layers)
         self.project = Pointwise(hidden, 2 * config.latent_channels)
-        self.text = Site()  # [B, D, P]
+        self.text, self.content, self.joint = Site(), Site(), Site()  # [B, D, P], 2 x [B, D, T]
         self.mean, self.log_std = Site(), Site()  # [B, Z, T']
 
     def forward(
@@ -100,19 +113,25 @@ class Prior(nn.Module):
         text_lengths: Tensor,
         speaker: Tensor,
         speed: float = 1.0,
+        window: Window | None = None,
     ) -> PriorOutput:
         """features [B, C, T], lengths [B], text_ids [B, P], speaker [B, G, 1]; right padding.
 
         `speed` > 1 speaks faster; it stretches features that have already read the text.
+        `window` keeps a part of the frames (streaming).
         """
         mask = length_mask(lengths, features.shape[2])  # [B, 1, T]
         text_mask = length_mask(text_lengths, text_ids.shape[1])  # [B, 1, P]
         content = self.content_in(features * mask) * mask  # [B, D, T]
-        content = self.content_encoder(content, mask)
+        content = self.content(self.content_encoder(content, mask))
         text = self.text_embedding(text_ids).transpose(1, 2)  # [B, D, P]
         text = self.text(self.text_encoder(text, text_mask))
-        joint = self._read_text(content, mask, text, text_mask, speaker)
+        joint = self.joint(self._read_text(content, mask, text, text_mask, speaker))
+        if window is not None:
+            joint, mask = (x[:, :, window.begin : window.end] for x in (joint, mask))
         joint = self.joint_encoder(joint, mask)
+        if window is not None and window.tail is not None:
+            joint = cross_fade(joint, window.tail)
         joint, mask = stretch(joint, mask, speed)
         mean, log_std = (self.project(joint) * mask).chunk(2, dim=1)  # 2 x [B, Z, T']
         return PriorOutput(self.mean(mean), self.log_std(log_std), joint, mask)
@@ -136,3 +155,11 @@ def stretch(x: Tensor, mask: Tensor, speed: float) -> tuple[Tensor, Tensor]:
         raise ValueError(f"speed must be above 0, got {speed}")
     size = int(x.shape[2] / speed) + 1
     return F.interpolate(x, size=size, mode="linear"), F.interpolate(mask, size=size)
+
+
+def cross_fade(x: Tensor, tail: Tensor) -> Tensor:
+    """Fade from `tail` [B, C, n] into the first n frames of x [B, C, T], sine against cosine."""
+    frames = tail.shape[2]
+    angle = torch.arange(frames, device=x.device) * (torch.pi / (2 * frames))
+    mixed = angle.sin() * x[:, :, :frames] + angle.cos() * tail
+    return torch.cat([mixed, x[:, :, frames:]], dim=2)

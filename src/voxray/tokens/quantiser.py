@@ -28,6 +28,7 @@ class Quantiser(nn.Module):
         self.register_buffer("codebook", torch.zeros(config.codebook_size, config.code_width))
         self.register_buffer("usage", torch.ones(config.codebook_size))
         self.register_buffer("total", torch.zeros(config.codebook_size, config.code_width))
+        self.normalise = config.normalise
         self.bypass = False
         self.z_e, self.z_q = Site(), Site()  # [B, S, C]
 
@@ -35,7 +36,10 @@ class Quantiser(nn.Module):
         """[B, T, D] -> [B, T // 2, C]; an odd last frame is dropped."""
         even = features[:, : features.shape[1] // 2 * 2]
         pairs = even.reshape(features.shape[0], -1, 2 * features.shape[2])
-        return self.z_e(F.layer_norm(self.pair(pairs), (self.codebook.shape[1],)))
+        vectors = self.pair(pairs)
+        if self.normalise:
+            vectors = F.layer_norm(vectors, (self.codebook.shape[1],))
+        return self.z_e(vectors)
 
     def codes(self, vectors: Tensor) -> Tensor:
         """Nearest code of each vector [..., C] -> [...]."""

@@ -1,0 +1,48 @@
+"""Losses of the published recipe: KL of the flow (VITS), least-squares GAN, feature matching.
+
+Each returns a number [] (float32). `judgements` are lists with one `Judgement` per discriminator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from voxray.models.discriminators import Judgement
+
+
+def kl_divergence(
+    z: Tensor, posterior_log_std: Tensor, mean: Tensor, log_std: Tensor, mask: Tensor
+) -> Tensor:
+    """KL of the posterior's flowed sample z from the prior, per valid frame; all [B, Z, T].
+
+    `mask` [B, 1, T]. Kim et al. 2021, eq. 4, with the sample in place of its expectation.
+    """
+    z, mean, log_std = z.float(), mean.float(), log_std.float()
+    gap = log_std - posterior_log_std.float() - 0.5
+    gap = gap + 0.5 * (z - mean).square() * torch.exp(-2.0 * log_std)
+    return (gap * mask).sum() / mask.sum()
+
+
+def discriminator_loss(real: Sequence[Judgement], made: Sequence[Judgement]) -> Tensor:
+    """Real sound should be judged 1, made sound 0 (Mao et al. 2017)."""
+    parts = [(1 - r.logits.float()).square().mean() for r in real]
+    parts += [m.logits.float().square().mean() for m in made]
+    return torch.stack(parts).sum()
+
+
+def adversarial_loss(made: Sequence[Judgement]) -> Tensor:
+    """Made sound wants to be judged 1."""
+    return torch.stack([(1 - m.logits.float()).square().mean() for m in made]).sum()
+
+
+def feature_loss(real: Sequence[Judgement], made: Sequence[Judgement]) -> Tensor:
+    """Twice the mean distance of the feature maps, over all maps (Kong et al. 2020)."""
+    parts = [
+        (a.float().detach() - b.float()).abs().mean()
+        for r, m in zip(real, made, strict=True)
+        for a, b in zip(r.features, m.features, strict=True)
+    ]
+    return 2 * torch.stack(parts).sum()
