@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from voxray.audio.kaldi import fbank
+from voxray.convert.rename import rename
+from voxray.convert.rules_speaker import BLOCKS
 from voxray.evaluate import fetch, judges
 from voxray.evaluate.eres2net import ERes2Net
-from voxray.evaluate.fbank import fbank
 
 
 def test_filter_banks_see_a_tone_where_it_is() -> None:
@@ -45,7 +47,8 @@ def test_the_speaker_network_has_the_published_shape() -> None:
     network = ERes2Net(channels=8, width=16).eval()
     with torch.inference_mode():
         assert network(torch.zeros(2, 64, 80)).shape == (2, 16)
-    assert "layer3.0.fuse_models.0.local_att.4.running_var" in network.state_dict()
+    published = "layer3.0.fuse_models.0.local_att.4.running_var"
+    assert rename(published, BLOCKS) in network.state_dict()
 
 
 def test_weights_are_joined_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

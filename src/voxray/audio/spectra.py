@@ -55,8 +55,16 @@ def log_mel(
     fmax: float | None = None,
 ) -> Tensor:  # [B, N] -> [B, n_mels, N // hop]
     """Natural log of the Slaney mel spectrogram, floored at 1e-5."""
-    bank = mel_filterbank(rate, n_fft, n_mels, fmin, fmax).to(device=wave.device, dtype=wave.dtype)
-    return (bank @ spectrogram(wave, n_fft, hop)).clamp_min(1e-5).log()
+    return log_mel_of(spectrogram(wave, n_fft, hop), rate, n_mels, fmin, fmax)
+
+
+def log_mel_of(
+    magnitudes: Tensor, rate: int, n_mels: int, fmin: float = 0.0, fmax: float | None = None
+) -> Tensor:  # [B, n_fft // 2 + 1, T] -> [B, n_mels, T]
+    """`log_mel` of a spectrogram that is already there."""
+    n_fft = 2 * (magnitudes.shape[-2] - 1)
+    bank = mel_filterbank(rate, n_fft, n_mels, fmin, fmax).to(magnitudes)
+    return (bank @ magnitudes).clamp_min(1e-5).log()
 
 
 def mel_filterbank(

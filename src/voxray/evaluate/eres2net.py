@@ -1,8 +1,9 @@
 """ERes2Net, a speaker judge: features [B, T, 80] -> embeddings [B, 192].
 
 Chen et al., "An Enhanced Res2Net with Local and Global Feature Fusion for Speaker Verification",
-Interspeech 2023. Written to the shapes and names of the published VoxCeleb checkpoint (3D-Speaker,
-Apache-2.0), which `fetch` puts into the judges' folder.
+Interspeech 2023. Written to the shapes of the published VoxCeleb checkpoint (3D-Speaker,
+Apache-2.0), which `fetch` puts into the judges' folder. Its blocks are those of the published
+models' speaker network, with two groups instead of four.
 """
 
 from __future__ import annotations
@@ -10,65 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from voxray.models.speaker_verification import Fusion, stage
+
 SCALE = 2  # groups that a block splits its channels into
-
-
-def _clipped(x: Tensor) -> Tensor:
-    return x.clamp(0.0, 20.0)
-
-
-class Fusion(nn.Module):
-    """Weighs two feature maps against each other, position by position."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        inner = channels // 4
-        self.local_att = nn.Sequential(
-            nn.Conv2d(2 * channels, inner, 1),
-            nn.BatchNorm2d(inner),
-            nn.SiLU(),
-            nn.Conv2d(inner, channels, 1),
-            nn.BatchNorm2d(channels),
-        )
-
-    def forward(self, one: Tensor, other: Tensor) -> Tensor:
-        """Two [B, C, F, T] -> one."""
-        lean = self.local_att(torch.cat([one, other], 1)).tanh()
-        return one * (1 + lean) + other * (1 - lean)
-
-
-class Block(nn.Module):
-    """Residual block whose channel groups see each other one after the other."""
-
-    def __init__(self, inputs: int, planes: int, stride: int, *, fused: bool) -> None:
-        super().__init__()
-        width = planes // 2
-        self.width = width
-        self.conv1 = nn.Conv2d(inputs, width * SCALE, 1, stride, bias=False)
-        self.bn1 = nn.BatchNorm2d(width * SCALE)
-        self.convs = nn.ModuleList(
-            nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in range(SCALE)
-        )
-        self.bns = nn.ModuleList(nn.BatchNorm2d(width) for _ in range(SCALE))
-        self.fuse_models = nn.ModuleList(Fusion(width) for _ in range(SCALE - 1) if fused)
-        self.conv3 = nn.Conv2d(width * SCALE, 2 * planes, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(2 * planes)
-        self.shortcut = nn.Sequential()
-        if stride != 1 or inputs != 2 * planes:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, 2 * planes, 1, stride, bias=False), nn.BatchNorm2d(2 * planes)
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, inputs, F, T] -> [B, 2 * planes, F / stride, T / stride]."""
-        groups = _clipped(self.bn1(self.conv1(x))).split(self.width, 1)
-        made: list[Tensor] = []
-        for i, group in enumerate(groups):
-            if made:
-                fuse = self.fuse_models[i - 1] if len(self.fuse_models) else torch.add
-                group = fuse(made[-1], group)
-            made.append(_clipped(self.bns[i](self.convs[i](group))))
-        return _clipped(self.bn3(self.conv3(torch.cat(made, 1))) + self.shortcut(x))
 
 
 class ERes2Net(nn.Module):
@@ -107,6 +52,6 @@ class ERes2Net(nn.Module):
 
 
 def _stage(inputs: int, planes: int, count: int, stride: int, *, fused: bool) -> nn.Sequential:
-    blocks = [Block(inputs, planes, stride, fused=fused)]
-    blocks += [Block(2 * planes, planes, 1, fused=fused) for _ in range(count - 1)]
-    return nn.Sequential(*blocks)
+    return stage(
+        inputs, planes // 2, 2 * planes, scale=SCALE, count=count, stride=stride, fused=fused
+    )

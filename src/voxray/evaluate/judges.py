@@ -16,7 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .fbank import fbank
+from voxray.audio.kaldi import fbank
+
 from .fetch import DEFAULT_FOLDER
 from .missing import JudgeMissing
 
@@ -160,12 +161,15 @@ class ERes2NetJudge:
         import safetensors.torch
         import torch
 
+        from voxray.convert.rename import renamed
+        from voxray.convert.rules_speaker import BLOCKS
+
         from .eres2net import ERes2Net
 
         self._torch = torch
         self._model = ERes2Net().eval()
         state = safetensors.torch.load_file(_weights(folder / "eres2net.safetensors"))
-        found = self._model.load_state_dict(state, strict=False)
+        found = self._model.load_state_dict(renamed(state, BLOCKS), strict=False)
         missing = [name for name in found.missing_keys if "num_batches" not in name]
         if missing or found.unexpected_keys:
             raise OSError(f"{folder / 'eres2net.safetensors'} is not the judge's checkpoint")

@@ -1,7 +1,7 @@
-"""Log mel filter banks as the speaker judges were trained on them (Kaldi's definition).
+"""Log mel filter banks as speaker networks are trained on them (Kaldi's definition, no dither).
 
 In: wave [N] at 16 kHz, full scale 1. Out: [T, 80], T = frames of 25 ms every 10 ms that fit whole.
-Povey or Hamming window, pre-emphasis 0.97, 512 bins, mels from 20 Hz to 8 kHz, mean removed.
+Povey or Hamming window, pre-emphasis 0.97, 512 bins, mels from 20 Hz to 8 kHz.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ _EPSILON = 1.1920928955078125e-07  # float32's, Kaldi's floor
 
 
 def fbank(
-    wave: NDArray[np.float32], window: str = "povey", scale: float = 1.0
+    wave: NDArray[np.float32], window: str = "povey", scale: float = 1.0, *, centred: bool = True
 ) -> NDArray[np.float32]:
-    """Features [T, 80] of one wave; `scale` 32768 for models that were fed 16-bit integers."""
+    """Features [T, 80] of one wave; `scale` 32768 for models that were fed 16-bit integers.
+
+    `centred` takes each band's mean over time out, as the judges want it; the published models'
+    speaker network wants it left in.
+    """
     if len(wave) < FRAME:
         wave = np.pad(wave, (0, FRAME - len(wave)))
     frames = np.lib.stride_tricks.sliding_window_view(wave * np.float32(scale), FRAME)[
@@ -29,7 +33,9 @@ def fbank(
     spectrum = np.fft.rfft((frames - 0.97 * before) * _window(window), BINS)  # [T, 257]
     power = np.square(np.abs(spectrum))
     features = np.log(np.maximum(power[:, :-1] @ _mel_bank().T, _EPSILON))  # [T, 80]
-    return (features - features.mean(0)).astype(np.float32)
+    if centred:
+        features = features - features.mean(0)
+    return features.astype(np.float32)
 
 
 @lru_cache(maxsize=2)
