@@ -29,7 +29,8 @@ from rich.table import Table
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
-from parity_cases import CASES, Case  # noqa: E402
+from parity_cases import Case  # noqa: E402
+from parity_matching import ALL_CASES  # noqa: E402
 
 EXACT = {"codes", "tokens", "targets", "ids"}
 SCALAR = 1e-5
@@ -112,14 +113,15 @@ class Weights:
         if key != self.key:
             self.tensors, self.models = {}, {}
             gc.collect()
-            path = self.folder / "keys" / key[0]
-            shapes = json.loads(path.read_text(encoding="utf-8"))["keys"]
-            filled = self.fill(shapes, key[1])
-            self.tensors = {
-                k: torch.from_numpy(np.ascontiguousarray(filled.pop(k))) for k in list(filled)
-            }
+            self.tensors = self.table(*key)
             self.key = key
         return self.tensors, self.models
+
+    def table(self, name: str, seed: int) -> dict[str, Tensor]:
+        """The weights of one key table."""
+        path = self.folder / "keys" / name
+        filled = self.fill(json.loads(path.read_text(encoding="utf-8"))["keys"], seed)
+        return {k: torch.from_numpy(np.ascontiguousarray(filled.pop(k))) for k in list(filled)}
 
 
 def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -132,13 +134,13 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 def run_case(path: Path, weights: Weights) -> Iterator[Row]:
     """Every array of one case that voxray gives."""
     name = path.stem
-    run = next((run for pattern, run in CASES if re.match(pattern, name)), None)
+    run = next((run for pattern, run in ALL_CASES if re.match(pattern, name)), None)
     if run is None:
         yield Row(name, "-", np.inf, np.inf, "-", False, "no such case is known")
         return
     arrays, meta = load(path)
     tensors, models = weights.of(meta)
-    case = Case(name, arrays, meta, tensors, models)
+    case = Case(name, arrays, meta, tensors, models, weights.table)
     with torch.inference_mode():
         try:
             for array, ours in run(case):

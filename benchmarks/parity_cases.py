@@ -45,6 +45,7 @@ class Case:
     meta: dict[str, Any]
     weights: dict[str, Tensor]
     models: dict[str, Any]  # kept between cases with the same weights
+    table: Callable[[str, int], dict[str, Tensor]]  # weights of another key table, by a seed
 
     @property
     def version(self) -> str:

@@ -22,6 +22,7 @@ RANKS = (
         "bundle",
         "checkpoint",
         "convert",
+        "pretrained",
         "voice",
         "decoding",
         "joining",

@@ -1,28 +1,46 @@
 """Everything that speaks, in one folder: GPT, generator, content encoder, quantiser and their config.
 
 `Bundle.load(folder)` reads `config.json` + safetensors through the one door; `Bundle.builtin()` is
-the model that ships with the package. In: a folder. Out: modules in eval mode.
+the model that ships with the package. In: a folder. Out: modules in eval mode. A `FamilyBundle` is a
+published model, converted: its content encoder is HuBERT, found by `pretrained`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from voxray import checkpoint
-from voxray.config import BundleConfig
+from voxray import audio, checkpoint
+from voxray.audio.published import (
+    prompt_wave,
+    reference_wave,
+    scaled,
+    sinc_resample,
+    vocoder_mel,
+)
+from voxray.config import BundleConfig, MatchingGeneratorConfig
 from voxray.models.generator import Generator
+from voxray.models.generator_matching import MatchingGenerator
 from voxray.models.gpt import GPT
+from voxray.models.layers import fuse_weight_norm
+from voxray.pretrained import ROBERTA, Pretrained
+from voxray.text import Phonemes, PublishedPipeline, TextPipeline
 from voxray.text.symbols import SYMBOL_TO_ID
 from voxray.tokens.content import ContentEncoder
 from voxray.tokens.quantiser import Quantiser
 
+Wave = NDArray[np.float32]
 BUILTIN = Path(__file__).parent / "builtin"
 PARTS = ("gpt", "generator", "content", "quantiser")
+RATE = 16_000  # of what a content encoder hears
+CHUNK = 20 * RATE
 
 
 @dataclass
@@ -31,9 +49,13 @@ class Bundle:
 
     config: BundleConfig
     gpt: GPT
-    generator: Generator
-    content: ContentEncoder
+    generator: Generator | MatchingGenerator
+    content: nn.Module
     quantiser: Quantiser
+
+    trims: ClassVar[bool] = True  # hears a reference cut to its speech
+    streams: ClassVar[bool] = True  # can speak a sentence chunk by chunk
+    parts: ClassVar[tuple[str, ...]] = PARTS
 
     @classmethod
     def build(cls, config: BundleConfig) -> Bundle:
@@ -50,9 +72,11 @@ class Bundle:
     def load(cls, folder: Path) -> Bundle:
         """Read a bundle; ValueError or OSError says what is wrong with the folder."""
         raw, state = checkpoint.load(folder)
-        bundle = cls.build(BundleConfig(**raw))
-        for part in PARTS:
+        config = BundleConfig(**raw)
+        bundle = (FamilyBundle if config.version else Bundle).build(config)
+        for part in bundle.parts:
             checkpoint.restore(getattr(bundle, part), state, part)
+        bundle.ready()
         return bundle
 
     @classmethod
@@ -60,10 +84,13 @@ class Bundle:
         """The model in the package, read once."""
         return _builtin()
 
-    def save(self, folder: Path) -> None:
-        """Write config and fp16 weights."""
-        state = checkpoint.joined(**{part: getattr(self, part).state_dict() for part in PARTS})
-        checkpoint.save(folder, self.config.model_dump(mode="json"), state, half=True)
+    def ready(self) -> None:
+        """What is left to do once the weights are in."""
+
+    def save(self, folder: Path, *, half: bool = True) -> None:
+        """Write config and weights (fp16 unless told otherwise)."""
+        state = checkpoint.joined(**{p: getattr(self, p).state_dict() for p in self.parts})
+        checkpoint.save(folder, self.config.model_dump(mode="json"), state, half=half)
 
     @property
     def name(self) -> str:
@@ -80,15 +107,118 @@ class Bundle:
         """Phonemes to give the prior when the words are unknown (voice conversion)."""
         return [SYMBOL_TO_ID["SP"]]
 
+    def text_pipeline(self, lexicon: Path | None = None) -> TextPipeline:
+        """The front end that the model reads with."""
+        return TextPipeline(lexicon)
+
+    def context(self, phonemes: Phonemes) -> Tensor | None:
+        """Context features [P, E] of a sentence; None: the model takes none."""
+        return None
+
+    @torch.inference_mode()
+    def speaker_vector(self, wave: Wave, rate: int) -> Tensor:
+        """Reference [N] -> speaker vector [G]."""
+        heard = audio.resample(wave, rate, self.generator.reference_rate)
+        return self.generator.speaker_vector(torch.from_numpy(heard)[None])[0].float().clone()
+
+    def tokens(self, wave: Wave, rate: int) -> list[int]:
+        """Speech [N] -> semantic tokens, 25 a second."""
+        return self.encode(torch.from_numpy(audio.resample(wave, rate, RATE))).tolist()
+
+    def prompt_tokens(self, wave: Wave, rate: int) -> list[int]:
+        """The tokens of a style reference."""
+        return self.tokens(wave, rate)
+
+    def prompt_mel(self, wave: Wave, rate: int) -> Tensor | None:
+        """The mel [M, L] that a style reference gives; None: the model goes on from no mel."""
+        return None
+
     @torch.inference_mode()
     def encode(self, wave: Tensor) -> Tensor:
         """Speech [N] at 16 kHz -> semantic tokens [N // 640]; 20 s at a time."""
         codes = []
-        for part in wave.split(20 * 16_000):
+        for part in wave.split(CHUNK):
             if len(part) >= 640:
-                vectors = self.quantiser.project(self.content(part[None]))
+                vectors = self.quantiser.project(self.features(part))
                 codes.append(self.quantiser.codes(vectors)[0])
         return torch.cat(codes) if codes else torch.zeros(0, dtype=torch.long)
+
+    def features(self, wave: Tensor) -> Tensor:
+        """Speech [N] at 16 kHz -> content features [1, T, D] at 50 Hz."""
+        return self.content(wave[None])
+
+
+@dataclass
+class FamilyBundle(Bundle):
+    """A published model: hears through HuBERT, reads as it was trained to."""
+
+    encoders: Pretrained = field(default_factory=Pretrained)
+
+    @classmethod
+    def build(cls, config: BundleConfig) -> FamilyBundle:
+        """Fresh random weights."""
+        matching = isinstance(config.generator, MatchingGeneratorConfig)
+        kind = MatchingGenerator if matching else Generator
+        generator = kind(config.generator, training_parts=False).eval()  # type: ignore[arg-type]
+        quantiser = Quantiser(config.content).eval()
+        return cls(config, GPT(config.gpt).eval(), generator, nn.Identity(), quantiser)
+
+    trims: ClassVar[bool] = False
+    parts: ClassVar[tuple[str, ...]] = ("gpt", "generator", "quantiser")
+
+    @property
+    def streams(self) -> bool:  # type: ignore[override]
+        """Flow matching makes a sentence in one go."""
+        return isinstance(self.generator, Generator)
+
+    def ready(self) -> None:
+        """Bake weight normalisation into the weights."""
+        fuse_weight_norm(self.generator)
+
+    @property
+    def silent_text(self) -> list[int]:
+        """A full stop: the published models have no better name for silence."""
+        return [SYMBOL_TO_ID["."]]
+
+    def text_pipeline(self, lexicon: Path | None = None) -> TextPipeline:
+        """The published front end."""
+        return PublishedPipeline(lexicon)
+
+    def context(self, phonemes: Phonemes) -> Tensor | None:
+        """RoBERTa's features for Mandarin phonemes, zeros for others (and without RoBERTa)."""
+        width = self.config.gpt.context_width
+        mandarin = torch.tensor([item.language == "zh" for item in phonemes.items])
+        if not mandarin.any() or not self.encoders.has(ROBERTA):
+            return torch.zeros(len(phonemes), width)
+        spans = [(item.start, item.end) for item in phonemes.items]
+        return self.encoders.roberta(phonemes.text, spans) * mandarin[:, None]
+
+    @torch.inference_mode()
+    def speaker_vector(self, wave: Wave, rate: int) -> Tensor:
+        """Reference [N] -> speaker vector [G], with the verification embedding where wanted."""
+        reference = torch.from_numpy(reference_wave(wave, rate))[None]  # [1, N] at 32 kHz
+        embedding = None
+        if self.generator.fusion is not None:
+            heard = sinc_resample(reference, self.generator.reference_rate, RATE)
+            embedding = self.encoders.verification.embed(heard)
+        return self.generator.speaker_vector(reference, embedding)[0].float().clone()
+
+    def prompt_tokens(self, wave: Wave, rate: int) -> list[int]:
+        """As the published models prepare it: 3-10 s, silence appended."""
+        return self.encode(torch.from_numpy(prompt_wave(wave, rate))).tolist()
+
+    def prompt_mel(self, wave: Wave, rate: int) -> Tensor | None:
+        """Scaled mel of the reference, for the flow-matching models."""
+        if isinstance(self.generator, Generator):
+            return None
+        mel_rate = self.generator.config.mel_rate
+        loud = torch.from_numpy(reference_wave(wave, rate))[None]  # [1, N] at 32 kHz
+        heard = sinc_resample(loud, self.generator.reference_rate, mel_rate)
+        return scaled(vocoder_mel(heard, mel_rate))[0]
+
+    def features(self, wave: Tensor) -> Tensor:
+        """HuBERT's last layer."""
+        return self.encoders.features(wave)
 
 
 @cache

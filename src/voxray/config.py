@@ -253,12 +253,118 @@ class GeneratorConfig(Config):
         return self.prior.latent_channels + self.decoder.noise_width
 
 
+class DiTConfig(Config):
+    """Diffusion transformer over mel frames; the defaults are the published models' (v3, v4)."""
+
+    n_mels: int = 100
+    condition_width: int = 512
+    width: int = 1024
+    n_layer: int = 22
+    n_head: int = 16
+    ffn_mult: int = 2
+    rotary_width: int = 64  # channels of the un-split query and key that are turned: head 0's
+    condition_layers: int = 4  # ConvNeXt-V2 blocks that read the condition
+    condition_mult: int = 2
+    condition_kernel: int = 7
+    position_kernel: int = 31
+    position_groups: int = 16
+    time_width: int = 256  # sinusoids of the time and of the step size
+
+
+class FlowMatchingConfig(Config):
+    """Condition -> mel by Euler steps through the transformer's velocity field."""
+
+    transformer: DiTConfig = DiTConfig()
+    steps: int = 32
+    guidance: float = 0.0  # how far to move away from the unconditioned velocity
+
+
+class BridgeConfig(Config):
+    """Prior features -> condition at the mel's frame rate; v3: factor 1.875, mask_factor 3.875."""
+
+    input_channels: int = 192
+    width: int = 512
+    factor: float = 2.0  # mel frames per prior frame
+    mask_factor: float = 4.0  # frames per semantic token by which the mask is reckoned
+    kernel: int = 5
+    layers: int = 8
+    speaker_width: int = 512
+
+
+class BigVGANConfig(Config):
+    """BigVGAN vocoder (24 kHz, 100 bands); the product of the rates is the samples per frame."""
+
+    n_mels: int = 100
+    initial_channels: int = 1536
+    rates: tuple[int, ...] = (4, 4, 2, 2, 2, 2)
+    kernels: tuple[int, ...] = (8, 8, 4, 4, 4, 4)
+    block_kernels: tuple[int, ...] = (3, 7, 11)
+    block_dilations: tuple[int, ...] = (1, 3, 5)
+    filter_taps: int = 12  # of the low-pass filter around each activation
+    rate: int = 24_000
+
+    @property
+    def frame_samples(self) -> int:
+        """Samples per mel frame."""
+        return math.prod(self.rates)
+
+
+class MatchingGeneratorConfig(Config):
+    """The SoVITS stage of v3 and v4: mel by flow matching, then a vocoder. Defaults are v4's."""
+
+    reference: Literal["mel", "spectrogram"] = "spectrogram"
+    speaker: SpeakerConfig = SpeakerConfig(
+        input_bins=704, speaker_width=512, mask_convolutions=False
+    )
+    prior: PriorConfig = PriorConfig(
+        text_symbols=732,
+        input_channels=768,
+        filter=768,
+        content_layers=3,
+        text_layers=6,
+        joint_layers=3,
+        cross_width=512,
+        speaker_width=512,
+        latent_channels=192,
+    )
+    bridge: BridgeConfig = BridgeConfig()
+    matching: FlowMatchingConfig = FlowMatchingConfig()
+    vocoder: HifiganConfig | BigVGANConfig = HifiganConfig(
+        input_channels=100,
+        initial_channels=512,
+        speaker_width=0,
+        final_bias=True,
+        rate=48_000,
+    )
+    mel_rate: int = 32_000  # at which the prompt's mel is taken
+    prompt_frames: int = 500  # of the reference, at most
+    window_frames: int = 1000  # prompt and target of one run
+    codebook_size: int = 1024
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the audio made."""
+        return self.vocoder.rate
+
+    @property
+    def hop(self) -> int:
+        """Samples per frame of the prior."""
+        return round(self.bridge.factor * self.vocoder.frame_samples)
+
+    @property
+    def noise_channels(self) -> int:
+        """Rows of pre-drawn noise per frame of the prior: enough for its mel frames."""
+        return math.ceil(self.bridge.factor) * self.matching.transformer.n_mels
+
+
 class BundleConfig(Config):
     """All of a voxray model: what `config.json` of a bundle holds."""
 
     name: str = "mini"
+    version: str = ""  # of a published model; empty: ours
     gpt: GPTConfig = GPTConfig()
     content: ContentConfig = ContentConfig()
-    generator: GeneratorConfig = GeneratorConfig()
+    generator: GeneratorConfig | MatchingGeneratorConfig = GeneratorConfig()
     fingerprint: str = ""  # of the text pipeline it was trained with
     training: str = ""  # one line: what it was trained on, for how long
+    origin: dict[str, Any] = {}  # of a published model: config, info and number format of its files

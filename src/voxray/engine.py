@@ -27,8 +27,7 @@ from .bundle import Bundle
 from .pieces import check_text
 from .pipeline import AudioStream, Pipeline, SynthesisOptions
 from .synthesis import Synthesis
-from .text import TextPipeline
-from .voice import MODEL_RATE, Voice, builtin_names, find
+from .voice import Voice, builtin_names, find
 
 Wave = NDArray[np.float32]
 WAVE_CHUNK_SECONDS = 0.5
@@ -221,7 +220,7 @@ class Speaker:
         pipeline = self.pipeline(model)
         request = Request("", find(voice, model=pipeline.models), checked, Path(source).name)
         _before(request)
-        made = pipeline.convert(audio.resample(wave, rate, MODEL_RATE), request.voice, checked)
+        made = pipeline.convert(wave, rate, request.voice, checked)
         return _after(made, request)
 
     def pipeline(
@@ -252,10 +251,11 @@ class Speaker:
 
 
 def _open(model: Bundle | str | Path | None, lexicon: str | Path | None) -> Pipeline:
-    text = TextPipeline(None if lexicon is None else Path(lexicon))
-    if isinstance(model, Bundle):
-        return Pipeline(model, text)
-    return Pipeline(Bundle.builtin() if model is None else Bundle.load(Path(model)), text)
+    if model is None:
+        models = Bundle.builtin()
+    else:
+        models = model if isinstance(model, Bundle) else Bundle.load(Path(model))
+    return Pipeline(models, models.text_pipeline(None if lexicon is None else Path(lexicon)))
 
 
 def check_options(options: dict[str, Any]) -> SynthesisOptions:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .bundle import Bundle
+from .models.generator_matching import MelPrompt
 from .sampling import normal_noise
 from .sites import record
 
@@ -26,7 +27,6 @@ CONTEXT = 16  # tokens that a chunk's run sees before it
 LOOK_AHEAD = 4  # and after it
 FADE_SECONDS = 0.010
 FRAMES_PER_TOKEN = 2
-HOP = 480  # samples a frame at speed 1
 ATTENTION = "prior.attn.pattern"
 
 
@@ -37,22 +37,24 @@ class PieceDecoder:
         self,
         models: Bundle,
         text_ids: Sequence[int],
-        speaker: Tensor,  # [256]
+        speaker: Tensor,  # [G]
         seed: int,
         speed: float = 1.0,
         *,
         aligned: bool = False,  # keep the prior's attention, to align by
+        prompt: MelPrompt | None = None,  # of models that go on from a mel
     ) -> None:
         self.models = models
         self.seed = seed
         self.speed = speed
         self.aligned = aligned
         self.rate = models.generator.config.sample_rate
-        self.token_samples = FRAMES_PER_TOKEN * HOP / speed
+        self.token_samples = FRAMES_PER_TOKEN * models.generator.config.hop / speed
         self.latents: list[Wave] = []
         self.attention: list[Wave] = []  # [tokens, P] of each chunk
         self._text = torch.tensor([list(text_ids)])  # [1, P]
-        self._speaker = speaker[None]  # [1, 256]
+        self._speaker = speaker[None]  # [1, G]
+        self._more = {} if prompt is None else {"prompt": prompt}
         self._tail = np.zeros(0, np.float32)
 
     @torch.inference_mode()
@@ -64,7 +66,7 @@ class PieceDecoder:
         noise = self._noise(start, stop)
         with self._watched() as seen:
             output = self.models.generator.decode(
-                part, self._text, self._speaker, noise, self.speed
+                part, self._text, self._speaker, noise, self.speed, **self._more
             )
         audio = output.audio[0].float().numpy()
         if not np.isfinite(audio).all():

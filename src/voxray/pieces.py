@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+
+from torch import Tensor
 
 from .text import Phoneme, Phonemes, TextPipeline, Word, split_sentences
 
@@ -30,6 +32,7 @@ class Piece:
     end: int  # offset in the text where the piece ends
     pause_ms: int  # silence after it
     exact: bool  # the user asked for exactly this silence
+    context: Tensor | None = None  # [P, E], of models with context features
 
     @property
     def spoken(self) -> bool:
@@ -56,8 +59,16 @@ def check_text(text: object) -> str:
 class Script:
     """A text on its way to speech: iterate over its pieces; `phonemes` is what has been read."""
 
-    def __init__(self, text: str, pipeline: TextPipeline, language: str, pause_ms: int) -> None:
+    def __init__(
+        self,
+        text: str,
+        pipeline: TextPipeline,
+        language: str,
+        pause_ms: int,
+        context: Callable[[Phonemes], Tensor | None] = lambda _: None,
+    ) -> None:
         self.text = check_text(text)
+        self.context = context
         self.pipeline = pipeline
         self.language = language
         self.pause_ms = pause_ms
@@ -83,16 +94,19 @@ class Script:
         local = self.pipeline(self.text[begin:end], self.language)  # type: ignore[arg-type]
         first = len(self.items)
         self._add(local, begin)
+        features = self.context(local)  # [P, E]
         run: list[int] = []
         for index in range(first, len(self.items)):
             pause = self.items[index].pause_ms
             if pause is None:
                 run.append(index)
                 continue
-            yield self._piece(run, self.items[index].start, pause, exact=True)
+            piece = self._piece(run, self.items[index].start, pause, exact=True)
+            yield _with_context(piece, features, first)
             run = []
         if run:
-            yield self._piece(run, end, self._pause_at(end), exact=False)
+            piece = self._piece(run, end, self._pause_at(end), exact=False)
+            yield _with_context(piece, features, first)
 
     def _add(self, local: Phonemes, offset: int) -> None:
         before = len(self.words)
@@ -114,6 +128,13 @@ class Script:
         before = self.text[:end].rstrip(" \t\r\"'”’)）」』")[-1:]
         at_end = before in SENTENCE_ENDS or "\n" in self.text[end - 1 : end + 1]
         return self.pause_ms if at_end else self.pause_ms // 2
+
+
+def _with_context(piece: Piece, features: Tensor | None, first: int) -> Piece:
+    """The piece with its rows of a sentence's features [P, E], whose first item is `first`."""
+    if features is None:
+        return piece
+    return replace(piece, context=features[[index - first for index in piece.items]])
 
 
 def sayable(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:

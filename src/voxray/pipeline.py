@@ -17,10 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
+from torch import Tensor
 
 from .bundle import Bundle
 from .decoding import TokenDecoder
 from .joining import LOOK_AHEAD, EdgeTrimmer, PieceDecoder, Wave, monotone_path
+from .models.generator_matching import MelPrompt
 from .pieces import Piece, Script
 from .sampling import SamplingOptions, check_seed, derive
 from .synthesis import Synthesis, WordTime
@@ -135,11 +137,13 @@ class Job:
     ) -> None:
         self.models = pipeline.models
         self.lock = pipeline.lock
-        self.voice = voice
+        self.voice = fitting(self.models, voice)
         self.options = options.seeded()
         self.seed = check_seed(self.options.seed)
-        self.whole = whole
-        self.script = Script(text, pipeline.text, options.language, options.pause_ms)
+        self.whole = whole or not self.models.streams
+        self.script = Script(
+            text, pipeline.text, options.language, options.pause_ms, self.models.context
+        )
         self.made = Assembly(self.models.generator.config.sample_rate)
         self.made.warnings.extend(_mismatches(self.models, pipeline.text, voice))
         self.fingerprint = pipeline.text.fingerprint
@@ -182,6 +186,7 @@ class Job:
             derive(self.seed, number, "sound"),
             self.options.speed,
             aligned=decoder.watch is None,
+            prompt=mel_prompt(self.voice),
         )
         trimmer = EdgeTrimmer(self.made.rate)
         begun_at = self.made.samples / self.made.rate
@@ -230,7 +235,16 @@ class Job:
             watch=watch,
             prompt_tokens=voice.prompt_tokens if styled else (),
             limit=self.options.floor + 25 + TOKENS_PER_PHONEME * len(piece.ids),
+            context=self._context(piece, styled=styled),
         )
+
+    def _context(self, piece: Piece, *, styled: bool) -> Tensor | None:
+        """Context features [1, P, E] of a piece, those of the style reference in front."""
+        if piece.context is None:
+            return None
+        before = self.voice.prompt_context if styled else None
+        parts = [piece.context] if before is None else [before, piece.context]
+        return torch.cat(parts)[None]
 
     def _book(self, piece: Piece, decoder: TokenDecoder, sound: PieceDecoder, zero: float) -> None:
         made = self.made
@@ -296,6 +310,25 @@ class Job:
         )
 
 
+def fitting(models: Bundle, voice: Voice) -> Voice:
+    """The voice, if this model can use it; a speaker vector belongs to the model that heard it."""
+    wanted = models.generator.config.speaker.speaker_width
+    if len(voice.speaker) != wanted:
+        raise ValueError(
+            f"the voice {voice.name!r} was made for the model {voice.model or 'mini'!r}, "
+            f"not for {models.name!r}: give this model a recording instead"
+        )
+    return voice
+
+
+def mel_prompt(voice: Voice) -> MelPrompt | None:
+    """What a flow-matching model goes on from, of voices made with one."""
+    if voice.prompt_mel is None:
+        return None
+    tokens, phonemes = (torch.tensor([x]) for x in (voice.prompt_tokens, voice.prompt_phonemes))
+    return MelPrompt(voice.prompt_mel[None], tokens, phonemes)
+
+
 def _mismatches(models: Bundle, text: TextPipeline, voice: Voice) -> Iterator[str]:
     if models.fingerprint and models.fingerprint != text.fingerprint:
         yield "the text front end differs from the model's; `voxray text check` shows where"
@@ -324,19 +357,20 @@ class Pipeline:
         return job.synthesis()
 
     def convert(
-        self, wave: NDArray[np.float32], voice: Voice, options: SynthesisOptions
+        self, wave: NDArray[np.float32], rate: int, voice: Voice, options: SynthesisOptions
     ) -> Synthesis:
-        """What a recording says [N at 16 kHz], in another voice. Text is not needed."""
+        """What a recording [N] says, in another voice. Text is not needed."""
+        fitting(self.models, voice)
         seeded = options.seeded()
         seed = check_seed(seeded.seed)
         made = Assembly(self.models.generator.config.sample_rate)
         with self.lock, torch.inference_mode():
             began = time.perf_counter()
-            tokens = self.models.encode(torch.from_numpy(wave)).tolist()
+            tokens = self.models.tokens(wave, rate)
             made.spend("tokens", began)
             sound = PieceDecoder(
                 self.models, self.models.silent_text, voice.speaker,
-                derive(seed, "sound"), options.speed,
+                derive(seed, "sound"), options.speed, prompt=mel_prompt(voice),
             )  # fmt: skip
             for begin in range(0, len(tokens), CONVERT_CHUNK):
                 began = time.perf_counter()

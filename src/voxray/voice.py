@@ -1,4 +1,4 @@
-"""A voice: who speaks (speaker vector [256]) and, if wanted, how (style: prompt tokens + phonemes).
+"""A voice: who speaks (speaker vector [G]) and, if wanted, how (style: prompt tokens + phonemes).
 
 `Voice.from_file` judges a recording before it uses it: what cannot become a voice is refused with
 the reason, what will cost quality is warned of with the measured figure. A voice saves to one
@@ -24,11 +24,10 @@ from torch import Tensor
 
 from . import audio
 from .bundle import Bundle
-from .text import TextPipeline
 
 FORMAT_VERSION = 1
-SPEAKER_WIDTH = 256
-MODEL_RATE = 16_000
+REQUIRED = ["prompt_phonemes", "prompt_tokens", "speaker"]
+OPTIONAL = frozenset({"prompt_context", "prompt_mel"})
 SHORTEST, RECOMMENDED, LONGEST = 1.0, 3.0, 30.0  # seconds
 LONGEST_STYLE = 15.0  # a prompt takes the room of what can be said in one breath
 NOISY_DB, HOPELESS_DB = 20.0, 5.0
@@ -45,9 +44,11 @@ class Voice:
     """Who speaks, and how. `prompt_tokens` and `prompt_phonemes` are the style reference."""
 
     name: str
-    speaker: Tensor  # [256]
+    speaker: Tensor  # [G]
     prompt_tokens: tuple[int, ...] = ()
     prompt_phonemes: tuple[int, ...] = ()
+    prompt_context: Tensor | None = None  # [P, E], of models with context features
+    prompt_mel: Tensor | None = None  # [M, L], of models that go on from a mel
     language: str = ""
     model: str = ""
     fingerprint: str = ""  # of the text front end that made prompt_phonemes
@@ -76,19 +77,18 @@ class Voice:
         if style is not None and not transcript:
             raise ValueError("a style reference needs its transcript")
         models = model or Bundle.builtin()
-        wave, rate = audio.read_audio(path)
-        wave, recording, notes = prepare(wave, rate, str(path))
-        for note in notes:
+        reference = prepare(*audio.read_audio(path), str(path))
+        for note in reference.notes:
             warnings.warn(note, VoiceWarning, stacklevel=2)
         voice = Voice(
             name=name or Path(path).stem,
-            speaker=_speaker_vector(models, wave),
+            speaker=models.speaker_vector(reference.heard_by(models), reference.rate),
             model=models.name,
             source=Path(path).name,
             licence=licence,
             card=card,
-            recording=recording,
-            warnings=tuple(notes),
+            recording=reference.measured,
+            warnings=tuple(reference.notes),
         )
         if not transcript:
             return voice
@@ -99,24 +99,25 @@ class Voice:
     ) -> Voice:
         """The same speaker in the manner of another recording (up to 15 s, with transcript)."""
         models = model or Bundle.builtin()
-        wave, rate = audio.read_audio(path)
-        wave, _, notes = prepare(wave, rate, str(path))
-        if len(wave) > LONGEST_STYLE * MODEL_RATE:
+        reference = prepare(*audio.read_audio(path), str(path))
+        wave, rate = reference.heard_by(models), reference.rate
+        if len(wave) > LONGEST_STYLE * rate:
             raise ValueError(
-                f"{path} has {len(wave) / MODEL_RATE:.1f} s of speech; "
+                f"{path} has {len(wave) / rate:.1f} s of speech; "
                 f"a style reference may have {LONGEST_STYLE:.0f} s"
             )
-        pipeline = TextPipeline()
+        pipeline = models.text_pipeline()
         phonemes = pipeline(transcript)
         if not any(item.word >= 0 for item in phonemes.items):
-            raise ValueError("the transcript holds no English or Mandarin words")
-        tokens = models.encode(torch.from_numpy(wave)).tolist()
+            raise ValueError("the transcript holds no words in a language of this model")
         return replace(
             self,
-            prompt_tokens=tuple(tokens),
+            prompt_tokens=tuple(models.prompt_tokens(wave, rate)),
             prompt_phonemes=tuple(phonemes.ids),
+            prompt_context=models.context(phonemes),
+            prompt_mel=models.prompt_mel(wave, rate),
             fingerprint=pipeline.fingerprint,
-            warnings=tuple(dict.fromkeys((*self.warnings, *notes))),
+            warnings=tuple(dict.fromkeys((*self.warnings, *reference.notes))),
         )
 
     def save(self, path: str | Path) -> None:
@@ -129,6 +130,10 @@ class Voice:
             "prompt_tokens": torch.tensor(self.prompt_tokens, dtype=torch.int64),
             "prompt_phonemes": torch.tensor(self.prompt_phonemes, dtype=torch.int64),
         }
+        for optional in OPTIONAL:
+            tensor = getattr(self, optional)
+            if tensor is not None:
+                tensors[optional] = tensor.contiguous()
         text = json.dumps(self.details(), ensure_ascii=False, sort_keys=True)
         data = safetensors.torch.save(tensors, {"voxray_voice": text})
         part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
@@ -181,25 +186,21 @@ class Voice:
             return Voice.load(path)
 
 
-@torch.inference_mode()
-def _speaker_vector(models: Bundle, wave: np.ndarray) -> Tensor:  # [N] -> [256]
-    return models.generator.speaker_vector(torch.from_numpy(wave)[None])[0].float().clone()
-
-
 def _checked(path: Path, details: dict[str, Any], tensors: dict[str, Tensor]) -> Voice:
     version = details.pop("format_version", None)
     if version != FORMAT_VERSION:
         raise ValueError(f"{path} has voice format {version}; this voxray reads {FORMAT_VERSION}")
-    if sorted(tensors) != ["prompt_phonemes", "prompt_tokens", "speaker"]:
+    if sorted(tensors.keys() - OPTIONAL) != REQUIRED:
         raise ValueError(f"{path} holds {sorted(tensors)}, which is not a voice")
     speaker = tensors["speaker"].float()
-    if speaker.shape != (SPEAKER_WIDTH,) or not bool(speaker.isfinite().all()):
+    if speaker.dim() != 1 or not bool(speaker.isfinite().all()):
         raise ValueError(f"{path}: the speaker vector is damaged")
     try:
         return Voice(
             speaker=speaker,
             prompt_tokens=tuple(tensors["prompt_tokens"].tolist()),
             prompt_phonemes=tuple(tensors["prompt_phonemes"].tolist()),
+            **{name: tensors.get(name) for name in OPTIONAL},
             warnings=tuple(details.pop("warnings", ())),
             **details,
         )
@@ -242,10 +243,23 @@ def find(voice: Voice | str | Path, *, model: Bundle | None = None) -> Voice:
     )
 
 
-def prepare(
-    wave: np.ndarray, rate: int, name: str
-) -> tuple[np.ndarray, dict[str, float], list[str]]:
-    """A reference wave -> (16 kHz, trimmed, at most 30 s; what was measured; what to warn of)."""
+@dataclass(frozen=True)
+class Reference:
+    """A recording that may become a voice: whole, cut to its speech, and what was measured."""
+
+    wave: np.ndarray  # [N], as recorded
+    speech: np.ndarray  # without silent ends, at most 30 s
+    rate: int  # of both
+    measured: dict[str, float]
+    notes: list[str]
+
+    def heard_by(self, models: Bundle) -> np.ndarray:
+        """The part that a model was trained to hear."""
+        return self.speech if models.trims else self.wave
+
+
+def prepare(wave: np.ndarray, rate: int, name: str) -> Reference:
+    """Judge a reference wave [N]; ValueError says why it cannot become a voice."""
     if len(wave) < SHORTEST * rate:
         raise ValueError(
             f"{name} is {len(wave) / rate:.2f} s; a voice needs {RECOMMENDED:.0f}-{LONGEST:.0f} s"
@@ -273,7 +287,7 @@ def prepare(
         "reverberation_seconds": round(report.reverberation_seconds, 2),
         "loudness": round(report.loudness, 1),
     }
-    return audio.resample(speech, rate, MODEL_RATE), measured, notes
+    return Reference(wave, speech, rate, measured, notes)
 
 
 def _notes(name: str, seconds: float, report: audio.RecordingReport) -> list[str]:

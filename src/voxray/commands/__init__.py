@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
-from . import convert_voice, data, info, say, text, train, voice, voices
+from . import convert, convert_voice, data, export, info, inspect, say, text, train, voice, voices
 from .common import ERROR, complain, note
 
 app = typer.Typer(
@@ -25,6 +25,9 @@ app.command("say")(say.say)
 app.command("voices")(voices.voices)
 app.add_typer(voice.app, name="voice")
 app.command("info")(info.info)
+app.command("convert")(convert.convert)
+app.command("export")(export.export)
+app.command("inspect")(inspect.inspect)
 app.command("convert-voice")(convert_voice.convert_voice)
 app.add_typer(text.app, name="text")
 app.add_typer(data.app, name="data")

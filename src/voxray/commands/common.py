@@ -47,13 +47,20 @@ def own_names() -> list[str]:
     return sorted(path.stem for path in voices_folder().glob("*.safetensors"))
 
 
-def find_voice(name: str) -> Voice:
-    """The user's voice of that name, else a built-in one, a voice file or a recording."""
+def find_voice(name: str, model: Path | None = None, transcript: str | None = None) -> Voice:
+    """The user's voice of that name, else a built-in one, a voice file or a recording.
+
+    A recording is heard by `model`; with its `transcript` its manner of speaking is taken too.
+    """
+    from ..engine import tts
     from ..voice import Voice, find
 
     if VOICE_NAME.fullmatch(name) and own_voice(name).is_file():
         return Voice.load(own_voice(name))
-    return find(name)
+    models = None if model is None else tts.pipeline(model).models
+    if transcript is not None:
+        return Voice.from_file(name, transcript, model=models)
+    return find(name, model=models)
 
 
 def read_text(path: Path) -> str:

@@ -39,6 +39,9 @@ def say(
     pause: Annotated[int, typer.Option(help="Milliseconds between sentences.")] = 280,
     lexicon: Annotated[Path | None, typer.Option(help="A file of readings.")] = None,
     model: Annotated[Path | None, typer.Option(help="A model's folder.")] = None,
+    transcript: Annotated[
+        str | None, typer.Option(help="What the voice's recording says: takes its manner, too.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
     srt: Annotated[bool, typer.Option("--srt", help="Write subtitles beside it.")] = False,
 ) -> None:
@@ -49,7 +52,7 @@ def say(
     refuse_overwriting(output, voice, file)
     stream = tts.stream(
         words,
-        None if voice is None else find_voice(voice),
+        None if voice is None else find_voice(voice, model, transcript),
         model=model,
         lexicon=lexicon,
         language=lang,

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from voxray.models.discriminators import WaveDiscriminators
 from voxray.models.generator import Generator
+from voxray.models.generator_matching import MatchingGenerator
 from voxray.models.gpt import GPT
 from voxray.tokens.quantiser import Quantiser
 
-from . import presets, rules_family
-from .rename import adopt
+from . import presets, rules_family, rules_v3
+from .rename import adopt, fitted, folded, renamed
 
 POSTERIOR = "enc_q."
 
@@ -40,6 +41,19 @@ def build_generator(version: str, state: Mapping[str, Tensor]) -> Generator:
     trained = any(name.startswith(POSTERIOR) for name in state)
     generator = Generator(presets.GENERATORS[version], training_parts=trained)
     adopt(generator, state, rules_family.GENERATOR)
+    return generator.eval()
+
+
+def build_matching(
+    version: str, state: Mapping[str, Tensor], vocoder: Mapping[str, Tensor]
+) -> MatchingGenerator:
+    """The SoVITS stage of v3 or v4 from a whole s2 file (a LoRA merged in) and its vocoder file."""
+    generator = MatchingGenerator(presets.MATCHING[version])
+    parts = renamed(state, rules_v3.FLOW_MATCHING)
+    rules = rules_v3.BIGVGAN if version == "v3" else rules_v3.VOCODER
+    parts.update({f"vocoder.{name}": t for name, t in renamed(folded(vocoder), rules).items()})
+    shapes = {name: tensor.shape for name, tensor in generator.state_dict().items()}
+    generator.load_state_dict(fitted(parts, shapes))
     return generator.eval()
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from voxray.config import (
+    BigVGANConfig,
+    BridgeConfig,
     ContentConfig,
     FlowConfig,
     GeneratorConfig,
     GPTConfig,
     HifiganConfig,
+    MatchingGeneratorConfig,
     PosteriorConfig,
     PriorConfig,
     SpeakerConfig,
@@ -91,7 +94,20 @@ def _widened(base: GeneratorConfig, speaker_width: int, **decoder: object) -> Ge
 V2PRO = _widened(V2, 1024)
 V2PROPLUS = _widened(V2, 1024, initial_channels=768, kernels=(20, 16, 8, 2, 2))
 
-GENERATORS = {"v1": V1, "v2": V2, "v2pro": V2PRO, "v2proplus": V2PROPLUS}
+V4 = MatchingGeneratorConfig()
+V3 = MatchingGeneratorConfig(
+    bridge=BridgeConfig(factor=1.875, mask_factor=3.875),
+    vocoder=BigVGANConfig(),
+    mel_rate=24_000,
+    prompt_frames=468,
+    window_frames=934,
+)
+
+GENERATORS: dict[str, GeneratorConfig] = {
+    "v1": V1, "v2": V2, "v2pro": V2PRO, "v2proplus": V2PROPLUS,
+}  # fmt: skip
+VOCODER_KINDS = {"v3": "bigvgan", "v4": "vocoder-v4"}
+MATCHING: dict[str, MatchingGeneratorConfig] = {"v3": V3, "v4": V4}
 DISCRIMINATORS = {
     "v2": WaveDiscriminatorConfig(),
     "v2pro": WaveDiscriminatorConfig(periods=(2, 3, 5, 7, 11, 17, 23)),

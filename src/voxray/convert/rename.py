@@ -54,6 +54,17 @@ def renamed(
     return ours
 
 
+def folded(foreign: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with weight normalisation baked in: w = g v / |v|, norm over all axes but 0."""
+    made = {n: t for n, t in foreign.items() if not n.endswith(("weight_g", "weight_v"))}
+    for name, direction in foreign.items():
+        if name.endswith("weight_v"):
+            size = foreign[name[:-1] + "g"]
+            norm = direction.flatten(1).norm(dim=1).reshape(size.shape)
+            made[name.removesuffix("_v")] = size * direction / norm
+    return made
+
+
 def fitted(state: Mapping[str, Tensor], shapes: Mapping[str, Size]) -> dict[str, Tensor]:
     """The tensors in our shapes; ValueError names what is missing, unknown or misshapen."""
     problems = [f"missing {name}" for name in sorted(shapes.keys() - state.keys())]

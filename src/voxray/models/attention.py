@@ -2,6 +2,7 @@
 
 In: queries [B, Q, D], keys/values from the same or another sequence [B, K, E]; a boolean mask
 (True: may look) and/or an additive bias, both broadcastable to [B, H, Q, K]. Out: [B, Q, D].
+`Rotary` turns the first channels of the un-split queries and keys (none of it by default).
 The fused kernel runs unless the `pattern` site is live or the layer has relative positions
 (Shaw et al. 2018, windowed as in VITS); the written-out softmax gives the same to 1e-5.
 Sites: q k v [B, H, T, D/H], bias [B or 1, H, Q, K] (mask folded in as -inf), pattern [B, H, Q, K],
@@ -104,6 +105,26 @@ class RelativePositions(nn.Module):
         return near @ self.value.to(pattern.dtype)
 
 
+class Rotary:
+    """Positions 0, 1, ... as turns of channel pairs (2i, 2i + 1), base 10000 (Su et al. 2021).
+
+    Made once per pass for `length` positions; it turns the first `width` channels of the queries
+    and keys [B, T, D] before these are split into heads. A width of D/H thus reaches head 0 only.
+    """
+
+    def __init__(self, length: int, width: int, device: torch.device | None = None) -> None:
+        self.width = width
+        steps = torch.arange(0, width, 2, device=device).float() / width
+        angle = torch.arange(length, device=device).float()[:, None] / 10000.0**steps
+        self.cosine, self.sine = angle.cos(), angle.sin()  # 2 x [T, width / 2]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        cosine, sine = self.cosine.to(x.dtype), self.sine.to(x.dtype)
+        even, odd = x[..., : self.width : 2], x[..., 1 : self.width : 2]  # 2 x [B, T, width / 2]
+        pairs = torch.stack([even * cosine - odd * sine, odd * cosine + even * sine], dim=-1)
+        return torch.cat([pairs.flatten(-2), x[..., self.width :]], dim=-1)
+
+
 class Attention(nn.Module):
     """Multi-head attention.
 
@@ -150,9 +171,10 @@ class Attention(nn.Module):
         bias: Tensor | None = None,
         cache: KVCache | None = None,
         layer: int = 0,
+        rotary: Rotary | None = None,
     ) -> Tensor:
         """Attend from x [B, Q, D] to source (default x); `cache` holds earlier keys of `layer`."""
-        query, key, value = self._project(x, x if source is None else source)
+        query, key, value = self._project(x, x if source is None else source, rotary)
         query, key, value = self.q(query), self.k(key), self.v(value)  # [B, H, T, D/H]
         if cache is not None:
             key, value = cache.extend(layer, key, value)
@@ -164,11 +186,18 @@ class Attention(nn.Module):
         z = self.z(mixed.transpose(1, 2))  # [B, Q, H, D/H]
         return self.out(z.flatten(2))
 
-    def _project(self, x: Tensor, source: Tensor) -> tuple[Tensor, ...]:
+    def _project(
+        self, x: Tensor, source: Tensor, rotary: Rotary | None = None
+    ) -> tuple[Tensor, ...]:
         if self.fused:
+            if rotary is not None:
+                raise ValueError("rotary positions want separate query and key maps")
             qkv = self.qkv(x).unflatten(2, (3, self.heads, -1))  # [B, T, 3, H, D/H]
             return qkv.permute(2, 0, 3, 1, 4).unbind(0)  # 3 x [B, H, T, D/H]
-        maps = (self.query(x), self.key(source), self.value(source))
+        query, key, value = self.query(x), self.key(source), self.value(source)  # 3 x [B, T, D]
+        if rotary is not None:
+            query, key = rotary(query), rotary(key)
+        maps = (query, key, value)
         return tuple(m.unflatten(2, (self.heads, -1)).transpose(1, 2) for m in maps)
 
     def _bias(

@@ -34,8 +34,9 @@ class PriorOutput:
 
 @dataclass(frozen=True)
 class Window:
-    """A chunk of a stream: frames [begin, end) are kept once they have read the text.
+    """A chunk of a stream: frames [begin, end) of what has read the text.
 
+    Frames from `end` on help to read only; those before `begin` the joint encoder sees as well.
     `tail` [B, D, n]: the last features of the chunk before, faded into the first n of this one.
     """
 
@@ -128,10 +129,10 @@ class Prior(nn.Module):
         text = self.text(self.text_encoder(text, text_mask))
         joint = self.joint(self._read_text(content, mask, text, text_mask, speaker))
         if window is not None:
-            joint, mask = (x[:, :, window.begin : window.end] for x in (joint, mask))
+            joint, mask = joint[:, :, : window.end], mask[:, :, : window.end]
         joint = self.joint_encoder(joint, mask)
-        if window is not None and window.tail is not None:
-            joint = cross_fade(joint, window.tail)
+        if window is not None:
+            joint, mask = _after(window, joint, mask)
         joint, mask = stretch(joint, mask, speed)
         mean, log_std = (self.project(joint) * mask).chunk(2, dim=1)  # 2 x [B, Z, T']
         return PriorOutput(self.mean(mean), self.log_std(log_std), joint, mask)
@@ -155,6 +156,11 @@ def stretch(x: Tensor, mask: Tensor, speed: float) -> tuple[Tensor, Tensor]:
         raise ValueError(f"speed must be above 0, got {speed}")
     size = int(x.shape[2] / speed) + 1
     return F.interpolate(x, size=size, mode="linear"), F.interpolate(mask, size=size)
+
+
+def _after(window: Window, joint: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    joint, mask = joint[:, :, window.begin :], mask[:, :, window.begin :]
+    return joint if window.tail is None else cross_fade(joint, window.tail), mask
 
 
 def cross_fade(x: Tensor, tail: Tensor) -> Tensor:

@@ -1,0 +1,141 @@
+"""Published files -> a voxray model folder: `voxray convert GPT.ckpt SOVITS.pth -o voice/`.
+
+Every file is read by the restricted reader, told apart by its content, and must fit the others: one
+GPT stage (s1) and one SoVITS stage (s2) of the same symbol table. The folder holds safetensors and a
+config; fp16 weights stay fp16, so that nothing is lost. The posterior, which only training needs, is
+kept apart under `tuning.`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from voxray import checkpoint
+from voxray.config import BundleConfig
+
+from . import presets
+from .detect import Identity, identify
+from .family import build_generator, build_gpt, build_matching, build_quantiser
+from .lora import merge_lora
+from .reader import ForeignFile, read
+
+POSTERIOR = "posterior."
+WHAT = {
+    "s1": "a GPT file (.ckpt)",
+    "s2": "a SoVITS file (.pth)",
+    "s2-lora": "a LoRA file",
+    "vocoder-v4": "the vocoder of v4 (vocoder.pth)",
+    "bigvgan": "the vocoder of v3 (BigVGAN)",
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One file and what it was found to be."""
+
+    file: ForeignFile
+    identity: Identity
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return self.file.path.name
+
+
+def convert(paths: Sequence[Path], folder: Path, *, version: str | None = None) -> BundleConfig:
+    """Join the files to a model in `folder`; ValueError says which file does not fit and why.
+
+    v3 and v4 also want their vocoder, and a LoRA its base. `version` is needed where the content
+    cannot tell (v3 or v4 without their tag).
+    """
+    stages = [_stage(path, version) for path in paths]
+    speech, sound = _only(stages, "s1"), _only(stages, "s2")
+    _must_match(speech, sound)
+    name = sound.identity.version
+    weights = _tuned(stages, sound)
+    gpt, quantiser = build_gpt(name, speech.file.tensors), build_quantiser(weights)
+    if name in presets.MATCHING:
+        vocoder = _only(stages, presets.VOCODER_KINDS[name])
+        generator = build_matching(name, weights, vocoder.file.tensors)
+    else:
+        generator = build_generator(name, weights)
+    state, tuning = _split(generator.state_dict())
+    config = BundleConfig(
+        name=sound.file.path.stem,
+        version=name,
+        gpt=gpt.config,
+        content=presets.QUANTISER,
+        generator=generator.config,
+        training=" + ".join(part for part in (speech.file.info, sound.file.info) if part),
+        origin={"s1": _origin(speech.file), "s2": _origin(sound.file)},
+    )
+    parts = {"gpt": gpt.state_dict(), "generator": state, "quantiser": quantiser.state_dict()}
+    if tuning:
+        parts["tuning"] = tuning
+    checkpoint.save(
+        folder, config.model_dump(mode="json"), checkpoint.joined(**parts), half=_all_half(stages)
+    )
+    return config
+
+
+def _tuned(stages: Sequence[Stage], sound: Stage) -> dict[str, Tensor]:
+    """The weights of the s2 file, with a LoRA merged in where one is given."""
+    deltas = [stage for stage in stages if stage.identity.kind == "s2-lora"]
+    if not deltas:
+        return dict(sound.file.tensors)
+    delta = _only(stages, "s2-lora")
+    if delta.identity.version != sound.identity.version:
+        raise ValueError(
+            f"{delta.name} is a LoRA of {delta.identity.label}, "
+            f"{sound.name} is {sound.identity.label}: give the base that it was trained on"
+        )
+    return merge_lora(sound.file.tensors, delta.file.tensors)
+
+
+def _origin(file: ForeignFile) -> dict[str, Any]:
+    """What an export needs to write the file again."""
+    dtype = next(iter(file.tensors.values())).dtype
+    kind = "float16" if dtype == torch.float16 else "float32"
+    return {"config": file.config or {}, "info": file.info, "dtype": kind}
+
+
+def _stage(path: Path, version: str | None) -> Stage:
+    file = read(path)
+    return Stage(file, identify(file, version=version))
+
+
+def _only(stages: Sequence[Stage], kind: str) -> Stage:
+    found = [stage for stage in stages if stage.identity.kind == kind]
+    if not found:
+        given = ", ".join(f"{stage.name} is {stage.identity.kind}" for stage in stages)
+        raise ValueError(f"{WHAT[kind]} is missing among the files ({given})")
+    if len(found) > 1:
+        raise ValueError(f"{found[0].name} and {found[1].name} are both {WHAT[kind]}: name one")
+    return found[0]
+
+
+def _must_match(speech: Stage, sound: Stage) -> None:
+    version = sound.identity.version
+    wanted = presets.gpt(version).text_symbols
+    if speech.identity.symbols != wanted:
+        raise ValueError(
+            f"{speech.name} reads {speech.identity.symbols} symbols, but {sound.name} "
+            f"({sound.identity.label}) goes with a GPT of {wanted}: take the other file of the pair"
+        )
+
+
+def _split(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What speaks, and what only training needs."""
+    speaking = {name: t for name, t in state.items() if not name.startswith(POSTERIOR)}
+    return speaking, {name: t for name, t in state.items() if name.startswith(POSTERIOR)}
+
+
+def _all_half(stages: Sequence[Stage]) -> bool:
+    dtypes = {t.dtype for stage in stages for t in stage.file.tensors.values()}
+    return all(not dtype.is_floating_point or dtype == torch.float16 for dtype in dtypes)

@@ -1,0 +1,110 @@
+"""A voxray model folder -> the published files: `.ckpt` (GPT) and `.pth` (SoVITS), v1, v2 and Pro.
+
+The reverse of `assemble.convert`: names, shapes, number format, config and head bytes are those of
+the files that the folder was made from. Both files appear whole or not at all.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from voxray import checkpoint
+from voxray.config import BundleConfig
+
+from . import names, rules_family
+from .rename import Rule, rename
+
+TAGS = {"v2pro": b"05", "v2proplus": b"06"}
+BOOK = "quantizer.vq.layers.0._codebook."
+QUANTISER = {
+    "ssl_proj.weight": "pair.weight",
+    "ssl_proj.bias": "pair.bias",
+    BOOK + "cluster_size": "usage",
+    BOOK + "embed": "codebook",
+    BOOK + "embed_avg": "total",
+}
+
+
+def export(folder: Path, target: Path) -> tuple[Path, Path]:
+    """Write NAME.ckpt and NAME.pth into the folder `target`; returns both paths."""
+    raw, state = checkpoint.load(folder)
+    config = BundleConfig(**raw)
+    if not config.version:
+        raise ValueError(f"{folder} is no published model: there is no file format to go back to")
+    speech = _back(checkpoint.part(state, "gpt"), names.gpt(config.gpt), rules_family.GPT)
+    sound = _sound(config, state)
+    target.mkdir(parents=True, exist_ok=True)
+    files = (target / f"{config.name}.ckpt", target / f"{config.name}.pth")
+    tags = (b"PK", TAGS.get(config.version, b"PK"))
+    for path, kind, weights, tag in zip(files, ("s1", "s2"), (speech, sound), tags, strict=True):
+        _write(path, weights, config.origin.get(kind, {}), tag)
+    return files
+
+
+def _sound(config: BundleConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    tuning = checkpoint.part(state, "tuning")
+    ours = {**checkpoint.part(state, "generator"), **tuning}
+    wanted = dict(names.generator(config.generator, posterior=bool(tuning)))
+    made = _quantiser(checkpoint.part(state, "quantiser"), wanted)
+    rest = ((name, shape) for name, shape in wanted.items() if name not in made)
+    made.update(_back(ours, rest, rules_family.GENERATOR))
+    return {name: made[name] for name in wanted}
+
+
+def _quantiser(
+    state: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]
+) -> dict[str, Tensor]:
+    made = {name: state[ours] for name, ours in QUANTISER.items()}
+    out, inner, taps = wanted["ssl_proj.weight"]
+    pairs = made["ssl_proj.weight"].unflatten(1, (taps, inner))  # [O, 2 C] -> [O, 2, C]
+    made["ssl_proj.weight"] = pairs.transpose(1, 2).contiguous()
+    made[BOOK + "inited"] = torch.ones(1)
+    return made
+
+
+def _back(
+    state: Mapping[str, Tensor],
+    wanted: Iterable[tuple[str, tuple[int, ...]]],
+    rules: Sequence[Rule],
+) -> dict[str, Tensor]:
+    """Our tensors under the published names; ValueError if one is missing."""
+    made: dict[str, Tensor] = {}
+    for name, shape in wanted:
+        ours = rename(name, rules)
+        if ours is None or ours not in state:
+            raise ValueError(f"the model has no tensor for {name}")
+        made[name] = state[ours].reshape(shape)
+    return made
+
+
+def _write(
+    path: Path, weights: Mapping[str, Tensor], origin: Mapping[str, Any], tag: bytes
+) -> None:
+    dtype = torch.float32 if origin.get("dtype") == "float32" else torch.float16
+    content = {
+        "weight": OrderedDict((name, t.to(dtype).clone()) for name, t in weights.items()),
+        "config": _plain(origin.get("config", {})),
+        "info": origin.get("info", ""),
+    }
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        torch.save(content, beside)
+        with beside.open("r+b") as file:
+            file.write(tag)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    """Tuples back to the lists that the published configs hold."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

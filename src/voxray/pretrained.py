@@ -1,0 +1,84 @@
+"""Encoders that published models listen and read with, and that no voice file holds.
+
+A folder holds them under their own names: `chinese-hubert-base` (speech at 16 kHz -> features at
+50 Hz), `chinese-roberta-wwm-ext-large` (Mandarin text -> context features) and
+`pretrained_eres2netv2w24s4ep4.ckpt` (who speaks; v2Pro and v2ProPlus). Each is opened when it is first
+wanted. The folder is `VOXRAY_PRETRAINED`, else `~/.cache/voxray/pretrained`.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from voxray.config import SpeakerVerificationConfig
+from voxray.convert.reader import read
+from voxray.convert.rename import adopt
+from voxray.convert.rules_speaker import SPEAKER_VERIFICATION
+from voxray.models.context import TransformerContext
+from voxray.models.speaker_verification import SpeakerVerifier
+
+HUBERT = "chinese-hubert-base"
+ROBERTA = "chinese-roberta-wwm-ext-large"
+VERIFICATION = "pretrained_eres2netv2w24s4ep4.ckpt"
+CONTEXT_LAYER = -3
+
+
+def default_folder() -> Path:
+    """Where the encoders are looked for."""
+    given = os.environ.get("VOXRAY_PRETRAINED")
+    return Path(given) if given else Path.home() / ".cache" / "voxray" / "pretrained"
+
+
+class Pretrained:
+    """The encoders of one folder."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or default_folder()
+
+    def has(self, name: str) -> bool:
+        """Whether an encoder is there."""
+        return (self.folder / name).exists()
+
+    def _path(self, name: str) -> Path:
+        path = self.folder / name
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{name} is not in {self.folder}; copy it there, or name the folder that holds it "
+                "in VOXRAY_PRETRAINED"
+            )
+        return path
+
+    @cached_property
+    def hubert(self) -> Any:
+        """HuBERT in eval mode: `hubert(wave [B, N]).last_hidden_state` is [B, T, 768]."""
+        path = self._path(HUBERT)
+        try:
+            from transformers import HubertModel
+        except ImportError as missing:
+            raise ValueError(
+                "published models need the transformers library: pip install 'voxray[gptsovits]'"
+            ) from missing
+        return HubertModel.from_pretrained(path, local_files_only=True).eval()
+
+    @cached_property
+    def roberta(self) -> TransformerContext:
+        """Context features of Mandarin text."""
+        return TransformerContext.load(str(self._path(ROBERTA)), CONTEXT_LAYER)
+
+    @cached_property
+    def verification(self) -> SpeakerVerifier:
+        """Who speaks: [B, 20480]."""
+        network = SpeakerVerifier(SpeakerVerificationConfig())
+        adopt(network, read(self._path(VERIFICATION)).tensors, SPEAKER_VERIFICATION)
+        return network.eval()
+
+    @torch.inference_mode()
+    def features(self, wave: Tensor) -> Tensor:
+        """Speech [N] at 16 kHz -> HuBERT features [1, T, 768]."""
+        return self.hubert(wave[None]).last_hidden_state.float()

@@ -1,0 +1,151 @@
+"""Published files -> voxray folder -> published files, and speech from the folder in between.
+
+The files are small ones of our own making: their names and layout are the published ones, their axes
+short wherever the version is not told by them.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from conftest import speechlike
+from voxray.bundle import Bundle, FamilyBundle
+from voxray.convert import names, presets
+from voxray.convert.assemble import convert
+from voxray.convert.export import export
+from voxray.convert.reader import read
+from voxray.engine import tts
+from voxray.voice import Voice
+
+GPT = presets.GPT.model_copy(update={"width": 32, "n_layer": 2, "n_head": 2, "context_width": 8})
+SMALL = {"hidden": 16, "layers": 1}
+V2 = presets.V2.model_copy(
+    update={
+        "codebook_size": 1024,
+        "prior": presets.PRIOR.model_copy(
+            update={
+                "input_channels": 24, "hidden": 16, "filter": 16, "content_layers": 1,
+                "text_layers": 1, "joint_layers": 1, "cross_width": 512, "latent_channels": 8,
+            }
+        ),
+        "speaker": presets.SPEAKER.model_copy(update={"hidden": 16}),
+        "flow": presets.V2.flow.model_copy(update={**SMALL, "channels": 8, "couplings": 4}),
+        "posterior": presets.V2.posterior.model_copy(update={**SMALL, "latent_channels": 8}),
+        "decoder": presets.V2.decoder.model_copy(
+            update={
+                "input_channels": 8, "rates": (8, 80), "kernels": (8, 80), "block_kernels": (3, 3, 3), "block_dilations": (1,),
+            }
+        ),
+    }
+)  # fmt: skip
+QUANTISER = presets.QUANTISER.model_copy(update={"width": 24, "code_width": 24})
+CONFIG = {"data": {"sampling_rate": 32000, "sizes": [1, 2, 3]}, "model": {"version": "v2"}}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(presets, "GPT", GPT)
+        patch.setattr(presets, "QUANTISER", QUANTISER)
+        patch.setitem(presets.GENERATORS, "v2", V2)
+        yield
+
+
+def weights(table: dict[str, tuple[int, ...]]) -> OrderedDict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return OrderedDict(
+        (name, (0.1 * torch.randn(*shape, generator=generator)).abs().add(0.01).half())
+        if name.endswith(("_g", "cluster_size", "inited"))
+        else (name, (0.1 * torch.randn(*shape, generator=generator)).half())
+        for name, shape in table.items()
+    )
+
+
+def files(folder: Path, *, posterior: bool = False) -> tuple[Path, Path]:
+    speech = weights(dict(names.gpt(GPT)))
+    sound = weights(dict(names.generator(V2, posterior=posterior)))
+    sound["quantizer.vq.layers.0._codebook.inited"] = torch.ones(1).half()
+    paths = folder / "speaker-e15.ckpt", folder / "speaker.pth"
+    for path, tensors, info in zip(
+        paths, (speech, sound), ("GPT-e15", "8epoch_104iteration"), strict=True
+    ):
+        torch.save({"weight": tensors, "config": CONFIG, "info": info}, path)
+    return paths
+
+
+@pytest.mark.parametrize("posterior", [False, True])
+def test_there_and_back(tmp_path: Path, posterior: bool) -> None:
+    pair = files(tmp_path, posterior=posterior)
+    config = convert(pair, tmp_path / "voice")
+    assert config.version == "v2" and config.training == "GPT-e15 + 8epoch_104iteration"
+    for before, after in zip(pair, export(tmp_path / "voice", tmp_path / "back"), strict=True):
+        old, new = read(before), read(after)
+        assert old.config == new.config and old.info == new.info
+        assert old.tensors.keys() == new.tensors.keys()
+        for name, tensor in old.tensors.items():
+            assert tensor.dtype == new.tensors[name].dtype, name
+            assert torch.equal(tensor, new.tensors[name]), name
+
+
+def test_a_pair_must_be_a_pair(tmp_path: Path) -> None:
+    speech, sound = files(tmp_path)
+    for wrong, said in (
+        ([speech], "SoVITS"),
+        ([sound], "GPT"),
+        ([sound, sound, speech], "both"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            convert(wrong, tmp_path / "voice")
+    assert not (tmp_path / "voice").exists()
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A voice folder from two published files."""
+    folder = tmp_path_factory.mktemp("converted")
+    convert(files(folder), folder / "voice")
+    return folder / "voice"
+
+
+class Ears:
+    """Stands for the pretrained encoders."""
+
+    def has(self, name: str) -> bool:
+        return False
+
+    def features(self, wave: Tensor) -> Tensor:
+        count = (len(wave) - 80) // 320
+        return torch.randn(1, count, 24, generator=torch.Generator().manual_seed(2))
+
+
+def test_a_converted_voice_speaks(converted: Path, tmp_path: Path, recording: Path) -> None:
+    bundle = Bundle.load(converted)
+    assert isinstance(bundle, FamilyBundle)
+    bundle.encoders = Ears()  # type: ignore[assignment]
+    voice = Voice.from_file(recording, "some words", model=bundle)
+    assert voice.speaker.shape == (512,)
+    assert len(voice.prompt_tokens) == 114  # 4 s, and 0.6 s of silence
+    assert voice.prompt_context is not None
+    voice.save(tmp_path / "v.safetensors")
+    again = Voice.load(tmp_path / "v.safetensors")
+    first, second = (tts("Hello there.", v, model=bundle, seed=3) for v in (voice, again))
+    assert first.sample_rate == 32_000 and np.abs(first.audio).max() > 0
+    assert np.array_equal(first.audio, second.audio)
+
+
+def test_a_voice_of_another_model_is_refused(converted: Path, voice: Voice) -> None:
+    with pytest.raises(ValueError, match="recording"):
+        tts("Hello.", voice, model=converted)
+
+
+def test_a_prompt_must_be_three_to_ten_seconds(converted: Path) -> None:
+    bundle = Bundle.load(converted)
+    with pytest.raises(ValueError, match="3-10 s"):
+        bundle.prompt_tokens(speechlike(2.0), 16_000)
