@@ -87,7 +87,7 @@ def test_a_style_reference_is_read_first_and_not_said(pipeline: Pipeline, voice:
 
 def test_conversion_keeps_the_length(pipeline: Pipeline, voice: Voice) -> None:
     wave = np.random.default_rng(0).standard_normal(16_000).astype(np.float32) * 0.1
-    made = pipeline.convert(wave, voice, options())
+    made = pipeline.convert(wave, 16_000, voice, options())
     assert len(made.tokens) == 25 and made.seconds == pytest.approx(1.0)
 
 

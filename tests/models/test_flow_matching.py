@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import parity
+import recorded
 from voxray.config import (
     BridgeConfig,
     DiTConfig,
@@ -291,7 +291,7 @@ def features(
 FRONT_NAMES = ("enc_p.", "ref_enc.", "quantizer.", "bridge.", "wns1.")
 
 
-@parity.needed
+@recorded.needed
 @pytest.mark.slow
 def test_every_tensor_of_a_published_file_has_its_place() -> None:
     with torch.device("meta"):
@@ -299,32 +299,34 @@ def test_every_tensor_of_a_published_file_has_its_place() -> None:
             {"bridge": Bridge(BridgeConfig()), "cfm": FlowMatching(FlowMatchingConfig())}
         )
     own = ("bridge.", "wns1.", "linear_mel.", "cfm.")
-    blanks = {name: blank for name, blank in parity.blanks("s2_v3").items() if name.startswith(own)}
+    blanks = {
+        name: blank for name, blank in recorded.blanks("s2_v3").items() if name.startswith(own)
+    }
     adopt(parts, blanks, FLOW_MATCHING)
-    assert parity.shapes("s2_v3") == parity.shapes("s2_v4")
+    assert recorded.shapes("s2_v3") == recorded.shapes("s2_v4")
 
 
-@parity.needed
+@recorded.needed
 @pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("version", ["v3", "v4"])
 def test_published_condition(version: str) -> None:
-    case = parity.case(f"s2_{version}_encp")
-    state = parity.weights(f"s2_{version}", FRONT_NAMES)
+    case = recorded.case(f"s2_{version}_encp")
+    state = recorded.weights(f"s2_{version}", FRONT_NAMES)
     speaker, prior, bridge = front(state, version)
     vector = speaker(case["refer_spec"][None])
-    parity.assert_close(vector, case["ge"])
+    recorded.assert_close(vector, case["ge"])
     prompt = [case["prompt_codes"], case["prompt_phones"], vector]
     target = [case["codes"], case["phones"], vector]
-    parity.assert_close(features(prior, bridge, state, prompt), case["fea_prompt"])
-    parity.assert_close(features(prior, bridge, state, target), case["fea"])
-    parity.assert_close(features(prior, bridge, state, target, 1.25), case["fea_speed125"])
+    recorded.assert_close(features(prior, bridge, state, prompt), case["fea_prompt"])
+    recorded.assert_close(features(prior, bridge, state, target), case["fea"])
+    recorded.assert_close(features(prior, bridge, state, target, 1.25), case["fea_speed125"])
     if version == "v4":
-        case = parity.case("s2_v4_encp_speed150")
+        case = recorded.case("s2_v4_encp_speed150")
         vector = speaker(case["refer_spec"][None])
         target = [case["codes"], case["phones"], vector]
         fast = features(prior, bridge, state, target, 1.5)
-        parity.assert_close(fast, case["fea_speed150"])
+        recorded.assert_close(fast, case["fea_speed150"])
         assert fast[..., -1].abs().max() == 0
 
 
@@ -332,7 +334,7 @@ def test_published_condition(version: str) -> None:
 def published() -> FlowMatching:
     """v3 and v4 have the same names and shapes, so here also the same weights."""
     model = FlowMatching(FlowMatchingConfig())
-    part("cfm", model, parity.weights("s2_v4", ("cfm.",)))
+    part("cfm", model, recorded.weights("s2_v4", ("cfm.",)))
     return model
 
 
@@ -347,46 +349,48 @@ def velocity(model: FlowMatching, condition: Tensor, prompt: Tensor, noise: Tens
     return model.dit(x, padded, read, torch.tensor([0.25]), torch.tensor([0.125]))[0]
 
 
-@parity.needed
+@recorded.needed
 @pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("version", ["v3", "v4"])
 def test_published_velocity(published: FlowMatching, version: str) -> None:
-    case = parity.case(f"s2_{version}_cfm")
+    case = recorded.case(f"s2_{version}_cfm")
     ours = velocity(published, case["mu"], case["prompt_mel"], case["noise"])
-    parity.assert_close(ours, case["velocity"])
+    recorded.assert_close(ours, case["velocity"])
 
 
-@parity.needed
+@recorded.needed
 @pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("version", ["v3", "v4"])
 def test_published_solver(published: FlowMatching, version: str) -> None:
-    case = parity.case(f"s2_{version}_cfm")
+    case = recorded.case(f"s2_{version}_cfm")
     given = case["mu"].t()[None], case["prompt_mel"][None]
     noise = case["noise"][None]
     silence = torch.zeros_like(noise)
-    parity.assert_close(published(*given, noise, 2, 0.7), case["mel_2_noise_cfg07"])
-    parity.assert_close(published(*given, silence, 4), case["mel_4_zero"])
-    parity.assert_close(published(*given, noise, 4), case["mel_4_noise"])
-    parity.assert_close(published(*given, silence, 8), case["mel_8_zero"])
+    recorded.assert_close(published(*given, noise, 2, 0.7), case["mel_2_noise_cfg07"])
+    recorded.assert_close(published(*given, silence, 4), case["mel_4_zero"])
+    recorded.assert_close(published(*given, noise, 4), case["mel_4_noise"])
+    recorded.assert_close(published(*given, silence, 8), case["mel_8_zero"])
 
 
-@parity.needed
+@recorded.needed
 @pytest.mark.slow
 @torch.no_grad()
 def test_published_lora() -> None:
-    case = parity.case("s2_v4_lora_merge")
-    delta = parity.weights("s2_v4_lora_r32", seed=1)
-    state = merge_lora(parity.weights("s2_v4", (*FRONT_NAMES, "linear_mel.", "cfm.")), delta)
+    case = recorded.case("s2_v4_lora_merge")
+    delta = recorded.weights("s2_v4_lora_r32", seed=1)
+    state = merge_lora(recorded.weights("s2_v4", (*FRONT_NAMES, "linear_mel.", "cfm.")), delta)
     query = state["cfm.estimator.transformer_blocks.3.attn.to_q.weight"]
-    parity.assert_close(query[:8], case["to_q_block3_rows0to7"])
+    recorded.assert_close(query[:8], case["to_q_block3_rows0to7"])
     speaker, prior, bridge = front(state, "v4")
     vector = speaker(case["refer_spec"][None])
-    parity.assert_close(vector, case["ge"])
+    recorded.assert_close(vector, case["ge"])
     condition = features(prior, bridge, state, [case["codes"], case["phones"], vector])
-    parity.assert_close(condition, case["fea"])
+    recorded.assert_close(condition, case["fea"])
     model = FlowMatching(FlowMatchingConfig())
     part("cfm", model, state)
     whole = torch.cat([case["fea_prompt"], condition[0]], dim=1).t()
-    parity.assert_close(velocity(model, whole, case["prompt_mel"], case["noise"]), case["velocity"])
+    recorded.assert_close(
+        velocity(model, whole, case["prompt_mel"], case["noise"]), case["velocity"]
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-import parity
+import recorded
 from voxray.config import BigVGANConfig, HifiganConfig
 from voxray.convert.rename import adopt
 from voxray.convert.rules_v3 import BIGVGAN, VOCODER
@@ -82,28 +82,28 @@ def test_every_site_can_be_watched_and_edited(tiny: BigVGANDecoder) -> None:
     assert torch.equal(tiny(mel), plain)
 
 
-@parity.needed
+@recorded.needed
 @pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize(
     ("table", "wave"), [("vocoder_v4", "wave"), ("vocoder_v4_weightnorm", "wave_weightnorm")]
 )
 def test_vocoder_of_v4(table: str, wave: str) -> None:
-    case = parity.case("vocoder_v4")
+    case = recorded.case("vocoder_v4")
     model = HifiganDecoder(PUBLISHED_V4).eval()
     if not table.endswith("weightnorm"):
         fuse_weight_norm(model)
-    adopt(model, parity.weights(table), VOCODER)
-    parity.assert_close(model(case["mel"][None]), case[wave])
+    adopt(model, recorded.weights(table), VOCODER)
+    recorded.assert_close(model(case["mel"][None]), case[wave])
 
 
-@parity.needed
+@recorded.needed
 @pytest.mark.slow
 @torch.no_grad()
 def test_bigvgan() -> None:
-    case = parity.case("bigvgan_24k")
+    case = recorded.case("bigvgan_24k")
     model = fuse_weight_norm(BigVGANDecoder(BigVGANConfig()).eval())
-    adopt(model, parity.weights("bigvgan_24k"), BIGVGAN)
+    adopt(model, recorded.weights("bigvgan_24k"), BIGVGAN)
     seen: dict[str, torch.Tensor] = {}
 
     def keep(name: str) -> object:
@@ -112,16 +112,16 @@ def test_bigvgan() -> None:
     for name in ("before", "upsampling.0", "last_activation"):
         model.get_submodule(name).register_forward_hook(keep(name))
     wave = model(case["mel"][None])
-    parity.assert_close(seen["before"], case["conv_pre"])
+    recorded.assert_close(seen["before"], case["conv_pre"])
     # Recorded at block 0, but the reference adds the other two onto it in place: the sum of three.
-    parity.assert_close(3 * seen["upsampling.0"][:32], case["resblock0_rows0to31"])
-    parity.assert_close(seen["last_activation"], case["activation_post"])
-    parity.assert_close(wave, case["wave"])
+    recorded.assert_close(3 * seen["upsampling.0"][:32], case["resblock0_rows0to31"])
+    recorded.assert_close(seen["last_activation"], case["activation_post"])
+    recorded.assert_close(wave, case["wave"])
 
 
-@parity.needed
+@recorded.needed
 @pytest.mark.slow
 def test_every_weight_normed_name_of_bigvgan_has_its_place() -> None:
     with torch.device("meta"):
         model = BigVGANDecoder(BigVGANConfig())
-    adopt(model, parity.blanks("bigvgan_24k_weightnorm"), BIGVGAN)
+    adopt(model, recorded.blanks("bigvgan_24k_weightnorm"), BIGVGAN)
