@@ -30,7 +30,6 @@ def test_every_recorded_case_is_within_tolerance(tmp_path: Path, quick: bool) ->
 
 def test_a_miss_is_a_miss(tmp_path: Path) -> None:
     import numpy as np
-
     from parity import compared, main
 
     wave = np.sin(np.arange(100, dtype=np.float32))

@@ -1,7 +1,8 @@
 """Manifests in, `Clip` records out: which recordings may be trained on, and what is known of each.
 
 Two layouts are read, both tab-separated with a header: people (`path corpus speaker language text
-split use ...`) and the teacher (`path split text language voice phonemes durations ...`).
+split use ...`) and the teacher (`path split text language voice phonemes durations ...`); and the
+published trainers' `.list` files (`listing`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from .listing import Line, read_list
 
 TEACHER_LEAD_SECONDS = (
     0.045  # the teacher's sound runs this far ahead of its durations (its README)
@@ -34,6 +37,8 @@ class Clip:
 
 def read_manifest(path: Path) -> list[Clip]:
     """All clips of a manifest; ValueError names the file if its columns are of neither layout."""
+    if path.suffix == ".list":
+        return [_listed(path.parent, line) for line in read_list(path)]
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     if not rows:
@@ -44,6 +49,19 @@ def read_manifest(path: Path) -> list[Clip]:
         return list(_people(path.parent, rows))
     raise ValueError(
         f"{path}: unknown columns {', '.join(rows[0])}; need path, speaker, text, split, language"
+    )
+
+
+def _listed(root: Path, line: Line) -> Clip:
+    return Clip(
+        path=root / line.path,
+        name=line.path,
+        speaker=line.speaker,
+        language=line.language,
+        text=line.text,
+        split="train",
+        band_hz=12_000,
+        synthetic=False,
     )
 
 
