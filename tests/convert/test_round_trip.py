@@ -22,6 +22,7 @@ from voxray.convert.assemble import convert
 from voxray.convert.export import export
 from voxray.convert.reader import read
 from voxray.engine import tts
+from voxray.sites import record, sites
 from voxray.voice import Voice
 
 GPT = presets.GPT.model_copy(update={"width": 32, "n_layer": 2, "n_head": 2, "context_width": 8})
@@ -138,6 +139,21 @@ def test_a_converted_voice_speaks(converted: Path, tmp_path: Path, recording: Pa
     first, second = (tts("Hello there.", v, model=bundle, seed=3) for v in (voice, again))
     assert first.sample_rate == 32_000 and np.abs(first.audio).max() > 0
     assert np.array_equal(first.audio, second.audio)
+
+
+@torch.inference_mode()
+def test_every_site_of_a_converted_model_is_passed(converted: Path) -> None:
+    bundle = Bundle.load(converted)
+    models = {"gpt": bundle.gpt, "generator": bundle.generator, "quantiser": bundle.quantiser}
+    text, tokens = torch.tensor([[3, 5, 7]]), torch.arange(6)[None]
+    with record(models, "*") as seen:
+        bundle.gpt.prefill(text, torch.tensor([3]), tokens)
+        bundle.quantiser.embed(
+            bundle.quantiser.codes(bundle.quantiser.project(torch.ones(1, 4, 24)))
+        )
+        speaker = bundle.generator.speaker_vector(torch.randn(1, 32_000))
+        bundle.generator.decode(tokens, text, speaker, torch.zeros(1, 8, 12))
+    assert seen.keys() == sites(models).keys()
 
 
 def test_a_voice_of_another_model_is_refused(converted: Path, voice: Voice) -> None:
