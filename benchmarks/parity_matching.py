@@ -151,7 +151,13 @@ def bigvgan(case: Case) -> Pairs:
     adopt(vocoder, case.weights, rules_v3.BIGVGAN)
     mel = case.batch("mel")
     yield "conv_pre", vocoder.before(mel)[0]
-    yield "wave", vocoder(mel)[0]
+    with record(vocoder, "stages.*") as seen:
+        wave = vocoder(mel)
+    blocks = len(vocoder.config.block_kernels)  # the recording holds their sum, not their mean
+    yield "resblock0_rows0to31", blocks * seen["stages.0"][0][0, :32]
+    last = seen[f"stages.{len(vocoder.stages) - 1}"][0]
+    yield "activation_post", vocoder.last_activation(last)[0]
+    yield "wave", wave[0]
 
 
 ALL_CASES: list[tuple[str, Callable[[Case], Pairs]]] = [
