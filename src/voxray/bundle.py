@@ -182,7 +182,7 @@ class FamilyBundle(Bundle):
 
     def text_pipeline(self, lexicon: Path | None = None) -> TextPipeline:
         """The published front end."""
-        return PublishedPipeline(lexicon)
+        return PublishedPipeline(lexicon, version="v1" if self.config.version == "v1" else "v2")
 
     def context(self, phonemes: Phonemes) -> Tensor | None:
         """RoBERTa's features for Mandarin phonemes, zeros for others (and without RoBERTa)."""
