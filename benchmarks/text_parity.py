@@ -113,7 +113,7 @@ def rows_of(name: str, lines: list[dict], dictionary: Path | None, show: bool) -
         if cases:
 
             def whole(text: str, speak: PublishedPipeline = pipeline) -> list[str]:
-                return speak.clean(text, name).phones  # type: ignore[arg-type]
+                return speak.clean(text, name).symbols  # type: ignore[arg-type]
 
             rows.append(compare(name, f"published {version}", whole, cases, show))
         front = f"front_{version}"

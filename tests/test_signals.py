@@ -6,20 +6,17 @@ is none, those tests are skipped.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+import recorded
 from voxray.audio import published, resample
 from voxray.audio.kaldi import fbank
 
-BESIDE = Path(__file__).parents[1].parent / "shared" / "parity"
-CASE = Path(os.environ.get("VOXRAY_PARITY", BESIDE)) / "cases" / "signal.npz"
+CASE = recorded.FOLDER / "cases" / "signal.npz"
 recorded = pytest.mark.skipif(not CASE.is_file(), reason="the recorded signals are not here")
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from voxray import audio, checkpoint
 from voxray.audio.published import (
+    check_length,
     prompt_wave,
     reference_wave,
     scaled,
@@ -63,7 +64,7 @@ class Bundle:
         return cls(
             config,
             GPT(config.gpt).eval(),
-            Generator(config.generator, training_parts=False).eval(),
+            _generator(config),
             ContentEncoder(config.content).eval(),
             Quantiser(config.content).eval(),
         )
@@ -157,11 +158,8 @@ class FamilyBundle(Bundle):
     @classmethod
     def build(cls, config: BundleConfig) -> FamilyBundle:
         """Fresh random weights."""
-        matching = isinstance(config.generator, MatchingGeneratorConfig)
-        kind = MatchingGenerator if matching else Generator
-        generator = kind(config.generator, training_parts=False).eval()  # type: ignore[arg-type]
         quantiser = Quantiser(config.content).eval()
-        return cls(config, GPT(config.gpt).eval(), generator, nn.Identity(), quantiser)
+        return cls(config, GPT(config.gpt).eval(), _generator(config), nn.Identity(), quantiser)
 
     trims: ClassVar[bool] = False
     parts: ClassVar[tuple[str, ...]] = ("gpt", "generator", "quantiser")
@@ -195,7 +193,8 @@ class FamilyBundle(Bundle):
 
     @torch.inference_mode()
     def speaker_vector(self, wave: Wave, rate: int) -> Tensor:
-        """Reference [N] -> speaker vector [G], with the verification embedding where wanted."""
+        """Reference [N] of 3-10 s -> speaker vector [G], with verification where wanted."""
+        check_length(wave, rate)
         reference = torch.from_numpy(reference_wave(wave, rate))[None]  # [1, N] at 32 kHz
         embedding = None
         if self.generator.fusion is not None:
@@ -223,4 +222,15 @@ class FamilyBundle(Bundle):
 
 @cache
 def _builtin() -> Bundle:
+    if not (BUILTIN / "mini").is_dir():
+        raise FileNotFoundError(
+            "this installation has no built-in model; name a model's folder "
+            "(`voxray convert` and `voxray train bundle` make some)"
+        )
     return Bundle.load(BUILTIN / "mini")
+
+
+def _generator(config: BundleConfig) -> Generator | MatchingGenerator:
+    if isinstance(config.generator, MatchingGeneratorConfig):
+        return MatchingGenerator(config.generator, training_parts=False).eval()
+    return Generator(config.generator, training_parts=False).eval()

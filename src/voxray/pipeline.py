@@ -332,6 +332,8 @@ def mel_prompt(voice: Voice) -> MelPrompt | None:
 def _mismatches(models: Bundle, text: TextPipeline, voice: Voice) -> Iterator[str]:
     if models.fingerprint and models.fingerprint != text.fingerprint:
         yield "the text front end differs from the model's; `voxray text check` shows where"
+    if voice.model and voice.model != models.name:
+        yield f"the voice {voice.name!r} was made with {voice.model!r}, not with {models.name!r}"
     if voice.fingerprint and voice.prompt_phonemes and voice.fingerprint != text.fingerprint:
         yield f"the text front end differs from the one that made the voice {voice.name!r}"
 

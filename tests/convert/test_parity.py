@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
 import pytest
 import typer
 
-BESIDE = Path(__file__).parents[2].parent / "shared" / "parity"
-FOLDER = Path(os.environ.get("VOXRAY_PARITY", BESIDE))
-needed = pytest.mark.skipif(not FOLDER.is_dir(), reason="the recorded cases are not here")
+import recorded
+
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 
-@needed
+@recorded.needed
 @pytest.mark.parametrize("quick", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_every_recorded_case_is_within_tolerance(tmp_path: Path, quick: bool) -> None:
     from parity import main
 
     table = tmp_path / "parity.json"
-    main(FOLDER, quick=quick, containers=FOLDER / "containers", json_out=table)
+    main(recorded.FOLDER, quick=quick, containers=recorded.FOLDER / "containers", json_out=table)
     rows = json.loads(table.read_text())
     assert len({row["case"] for row in rows}) >= (2 if quick else 47)
     assert all(row["passed"] for row in rows)

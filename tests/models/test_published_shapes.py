@@ -7,14 +7,13 @@ that VOXRAY_PARITY names; skipped where they are absent.
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+import recorded
 from voxray.config import (
     FlowConfig,
     GPTConfig,
@@ -32,8 +31,7 @@ from voxray.models.posterior import Posterior
 from voxray.models.prior import Prior
 from voxray.models.speaker import SpeakerEncoder
 
-BESIDE = Path(__file__).parents[2].parent / "shared" / "parity"
-KEYS = Path(os.environ.get("VOXRAY_PARITY", BESIDE)) / "keys"
+KEYS = recorded.FOLDER / "keys"
 pytestmark = pytest.mark.skipif(not KEYS.is_dir(), reason="the shape tables are not here")
 
 

@@ -73,7 +73,7 @@ def test_word2ph_and_segments_cover_the_phones(speak: PublishedPipeline) -> None
 
 def test_pause_controls(speak: PublishedPipeline) -> None:
     assert str(speak("停顿^测试，好", "zh")) == "t ing2 d un4 SP3 c e4 sh ir4 SP3 h ao3"
-    both = speak("停￥顿^测试，好", "zh").phones
+    both = speak("停￥顿^测试，好", "zh").symbols
     assert both.count("SP2") == 3 and "SP3" not in both and "," not in both
 
 

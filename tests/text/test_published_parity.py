@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
+import recorded
 from voxray.text.published import PublishedPipeline, cut, prepare, split_long
 
-BESIDE = Path(__file__).parents[2].parent / "shared" / "parity"
-TEXT = Path(os.environ.get("VOXRAY_PARITY", BESIDE)) / "text"
+TEXT = recorded.FOLDER / "text"
 pytestmark = pytest.mark.skipif(not TEXT.is_dir(), reason="the recorded sentences are not here")
 NEEDED = {"zh": (), "yue": ("ToJyutping",), "ko": ("g2pk2", "jamo", "mecab")}
 

@@ -111,7 +111,14 @@ def reference_wave(wave: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
     """
     wave = sinc_resample(torch.from_numpy(np.array(wave, np.float32)), rate, RATE).numpy()
     peak = float(np.abs(wave).max(initial=0.0))
-    return wave / np.float32(min(2.0, peak)) if peak > 1 else wave
+    return (wave / min(2.0, peak)).astype(np.float32) if peak > 1 else wave
+
+
+def check_length(wave: NDArray[np.float32], rate: int) -> None:
+    """ValueError unless a reference is as long as the published models want it."""
+    length = math.ceil(len(wave) * PROMPT_RATE / rate)
+    if not SHORTEST_PROMPT <= length <= LONGEST_PROMPT:
+        raise ValueError(f"the reference is {len(wave) / rate:.2f} s long; need 3-10 s")
 
 
 def prompt_wave(
@@ -122,8 +129,7 @@ def prompt_wave(
     `compat` appends the 0.6 s of the published code, else the 0.3 s that it speaks of.
     """
     made = resample(wave, rate, PROMPT_RATE)
-    if not SHORTEST_PROMPT <= len(made) <= LONGEST_PROMPT:
-        raise ValueError(f"the reference is {len(made) / PROMPT_RATE:.2f} s long; need 3-10 s")
     length = math.ceil(len(wave) * PROMPT_RATE / rate)  # soxr rounds, the published reader up
+    check_length(wave, rate)
     silence = PUBLISHED_SILENCE if compat else INTENDED_SILENCE
     return np.pad(made, (0, max(0, length - len(made)) + silence))

@@ -10,7 +10,9 @@ import typer
 
 
 def convert(
-    files: Annotated[list[Path], typer.Argument(help="The GPT (.ckpt) and SoVITS (.pth) file.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="GPT (.ckpt), SoVITS (.pth); v3, v4: vocoder, LoRA.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
     version: Annotated[
         str | None, typer.Option(help="v3 or v4, where the file cannot tell by itself.")

@@ -50,6 +50,8 @@ def say(
 
     words = _words(text, file)
     refuse_overwriting(output, voice, file)
+    if transcript is not None and voice is None:
+        raise ValueError("--transcript is what the recording given by --voice says: give both")
     stream = tts.stream(
         words,
         None if voice is None else find_voice(voice, model, transcript),

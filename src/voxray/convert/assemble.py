@@ -8,7 +8,8 @@ kept apart under `tuning.`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from torch import Tensor
 
 from voxray import checkpoint
 from voxray.config import BundleConfig
+from voxray.models.generator import Generator
+from voxray.models.generator_matching import MatchingGenerator
 
 from . import presets
 from .detect import Identity, identify
@@ -58,22 +61,21 @@ def convert(paths: Sequence[Path], folder: Path, *, version: str | None = None) 
     speech, sound = _only(stages, "s1"), _only(stages, "s2")
     _must_match(speech, sound)
     name = sound.identity.version
-    weights = _tuned(stages, sound)
-    gpt, quantiser = build_gpt(name, speech.file.tensors), build_quantiser(weights)
-    if name in presets.MATCHING:
-        vocoder = _only(stages, presets.VOCODER_KINDS[name])
-        generator = build_matching(name, weights, vocoder.file.tensors)
-    else:
-        generator = build_generator(name, weights)
+    tuned = _only(stages, "s2-lora") if _has(stages, "s2-lora") else sound
+    with _naming(speech):
+        gpt = build_gpt(name, speech.file.tensors)
+    with _naming(tuned):
+        weights = sound.file.tensors if tuned is sound else _merged(sound, tuned)
+        quantiser, generator = build_quantiser(weights), _generator(name, weights, stages)
     state, tuning = _split(generator.state_dict())
     config = BundleConfig(
-        name=sound.file.path.stem,
+        name=tuned.file.path.stem,
         version=name,
         gpt=gpt.config,
         content=presets.QUANTISER,
         generator=generator.config,
-        training=" + ".join(part for part in (speech.file.info, sound.file.info) if part),
-        origin={"s1": _origin(speech.file), "s2": _origin(sound.file)},
+        training=" + ".join(part for part in (speech.file.info, tuned.file.info) if part),
+        origin={"s1": _origin(speech.file), "s2": _origin(tuned.file)},
     )
     parts = {"gpt": gpt.state_dict(), "generator": state, "quantiser": quantiser.state_dict()}
     if tuning:
@@ -84,24 +86,38 @@ def convert(paths: Sequence[Path], folder: Path, *, version: str | None = None) 
     return config
 
 
-def _tuned(stages: Sequence[Stage], sound: Stage) -> dict[str, Tensor]:
-    """The weights of the s2 file, with a LoRA merged in where one is given."""
-    deltas = [stage for stage in stages if stage.identity.kind == "s2-lora"]
-    if not deltas:
-        return dict(sound.file.tensors)
-    delta = _only(stages, "s2-lora")
+def _generator(
+    name: str, weights: Mapping[str, Tensor], stages: Sequence[Stage]
+) -> Generator | MatchingGenerator:
+    if name not in presets.MATCHING:
+        return build_generator(name, weights)
+    vocoder = _only(stages, presets.VOCODER_KINDS[name])
+    return build_matching(name, weights, vocoder.file.tensors)
+
+
+def _merged(sound: Stage, delta: Stage) -> dict[str, Tensor]:
+    """The weights of a base with its LoRA in them."""
     if delta.identity.version != sound.identity.version:
         raise ValueError(
-            f"{delta.name} is a LoRA of {delta.identity.label}, "
-            f"{sound.name} is {sound.identity.label}: give the base that it was trained on"
+            f"it is a LoRA of {delta.identity.label}, {sound.name} is {sound.identity.label}: "
+            "give the base that it was trained on"
         )
     return merge_lora(sound.file.tensors, delta.file.tensors)
+
+
+@contextmanager
+def _naming(stage: Stage) -> Iterator[None]:
+    """Errors about weights say whose they are."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{stage.name}: {error}") from error
 
 
 def _origin(file: ForeignFile) -> dict[str, Any]:
     """What an export needs to write the file again."""
     dtype = next(iter(file.tensors.values())).dtype
-    kind = "float16" if dtype == torch.float16 else "float32"
+    kind = str(dtype).removeprefix("torch.")
     return {"config": file.config or {}, "info": file.info, "dtype": kind}
 
 
@@ -110,10 +126,16 @@ def _stage(path: Path, version: str | None) -> Stage:
     return Stage(file, identify(file, version=version))
 
 
+def _has(stages: Sequence[Stage], kind: str) -> bool:
+    return any(stage.identity.kind == kind for stage in stages)
+
+
 def _only(stages: Sequence[Stage], kind: str) -> Stage:
     found = [stage for stage in stages if stage.identity.kind == kind]
+    given = ", ".join(f"{stage.name} is {stage.identity.kind}" for stage in stages)
+    if not found and kind == "s2" and _has(stages, "s2-lora"):
+        raise ValueError(f"a LoRA is only a difference: give its base (.pth) as well ({given})")
     if not found:
-        given = ", ".join(f"{stage.name} is {stage.identity.kind}" for stage in stages)
         raise ValueError(f"{WHAT[kind]} is missing among the files ({given})")
     if len(found) > 1:
         raise ValueError(f"{found[0].name} and {found[1].name} are both {WHAT[kind]}: name one")

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from voxray import checkpoint
-from voxray.config import BundleConfig
+from voxray.config import BundleConfig, GeneratorConfig
 
 from . import names, rules_family
 from .rename import Rule, rename
 
+DTYPES = {str(t).removeprefix("torch."): t for t in (torch.float16, torch.bfloat16, torch.float32)}
 TAGS = {"v2pro": b"05", "v2proplus": b"06"}
 BOOK = "quantizer.vq.layers.0._codebook."
 QUANTISER = {
@@ -38,6 +39,8 @@ def export(folder: Path, target: Path) -> tuple[Path, Path]:
     config = BundleConfig(**raw)
     if not config.version:
         raise ValueError(f"{folder} is no published model: there is no file format to go back to")
+    if not isinstance(config.generator, GeneratorConfig):
+        raise ValueError(f"{folder} is a {config.version} model; only v1, v2 and Pro are exported")
     speech = _back(checkpoint.part(state, "gpt"), names.gpt(config.gpt), rules_family.GPT)
     sound = _sound(config, state)
     target.mkdir(parents=True, exist_ok=True)
@@ -51,7 +54,7 @@ def export(folder: Path, target: Path) -> tuple[Path, Path]:
 def _sound(config: BundleConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     tuning = checkpoint.part(state, "tuning")
     ours = {**checkpoint.part(state, "generator"), **tuning}
-    wanted = dict(names.generator(config.generator, posterior=bool(tuning)))
+    wanted = dict(names.generator(config.generator, posterior=bool(tuning)))  # type: ignore[arg-type]
     made = _quantiser(checkpoint.part(state, "quantiser"), wanted)
     rest = ((name, shape) for name, shape in wanted.items() if name not in made)
     made.update(_back(ours, rest, rules_family.GENERATOR))
@@ -87,7 +90,7 @@ def _back(
 def _write(
     path: Path, weights: Mapping[str, Tensor], origin: Mapping[str, Any], tag: bytes
 ) -> None:
-    dtype = torch.float32 if origin.get("dtype") == "float32" else torch.float16
+    dtype = DTYPES[origin.get("dtype", "float16")]
     content = {
         "weight": OrderedDict((name, t.to(dtype).clone()) for name, t in weights.items()),
         "config": _plain(origin.get("config", {})),

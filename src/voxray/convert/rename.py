@@ -59,7 +59,7 @@ def folded(foreign: Mapping[str, Tensor]) -> dict[str, Tensor]:
     made = {n: t for n, t in foreign.items() if not n.endswith(("weight_g", "weight_v"))}
     for name, direction in foreign.items():
         if name.endswith("weight_v"):
-            size = foreign[name[:-1] + "g"]
+            size, direction = foreign[name[:-1] + "g"].float(), direction.float()
             norm = direction.flatten(1).norm(dim=1).reshape(size.shape)
             made[name.removesuffix("_v")] = size * direction / norm
     return made

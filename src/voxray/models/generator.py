@@ -38,7 +38,7 @@ POSTERIORS = {MelPosteriorConfig: MelPosterior, PosteriorConfig: Posterior}
 
 @dataclass
 class GeneratorOutput:
-    """Audio [B, N] at 24 kHz, latents [B, Z, T], F0 in Hz [B, 2T], prior attention if recorded."""
+    """Audio [B, N] at the config's rate, latents [B, Z, T], F0 in Hz [B, 2T], prior attention if recorded."""
 
     audio: Tensor
     latents: Tensor

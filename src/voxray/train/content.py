@@ -64,11 +64,15 @@ def cache_hidden(
 
 
 class Frames:
-    """Per-frame targets of a store at 50 Hz, cut and padded into batches."""
+    """Per-frame targets of a store at 50 Hz, cut and padded into batches.
+
+    Phoneme times are the exact ones, and those that an earlier alignment found.
+    """
 
     def __init__(self, folder: Path, width: int) -> None:
         self.store = Store(folder)
-        self.labels = read_labels(folder)
+        self.exact = read_labels(folder)
+        self.labels = {**read_labels(folder, ("labels_people.jsonl",)), **self.exact}
         self.hidden = self.store.array("hidden.f16", "float16", FRAME, width)
         self.f0 = self.store.array("f0.f16", "float16", 240)
 
@@ -242,7 +246,7 @@ def write_tokens(
     """Write `tokens.i16`, one code every 960 samples, and `codebook.npy`.
 
     Returns the log-probabilities of phonemes [T, symbols] at 50 Hz, as read from the codes, of the
-    clips that have no labels of their own.
+    clips that have no exact times.
     """
     known: dict[str, np.ndarray] = {}
     with frames.store.fill("tokens.i16", "int16", 960) as tokens, torch.no_grad():
@@ -252,7 +256,7 @@ def write_tokens(
             for entry, row, scores in zip(entries, codes.numpy(), logits.numpy(), strict=True):
                 count = entry.samples // 960
                 tokens[entry.start // 960 : entry.start // 960 + count] = row[:count]
-                if entry.name not in frames.labels:
+                if entry.name not in frames.exact:
                     known[entry.name] = scores[: 2 * count].copy()
     np.save(frames.store.folder / "codebook.npy", quantiser.codebook.numpy())
     return known

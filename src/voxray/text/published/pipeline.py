@@ -51,16 +51,6 @@ class PublishedPhonemes(Phonemes):
     segments: tuple[Segment, ...] = ()
     notes: tuple[str, ...] = ()
 
-    @property
-    def phones(self) -> list[str]:
-        """The same as `symbols`, under the name of the published code."""
-        return self.symbols
-
-    @property
-    def norm(self) -> str:
-        """The same as `normalised`, under the name of the published code."""
-        return self.normalised
-
     @cached_property
     def word2ph(self) -> list[int] | None:
         """Phones per character of the normalised text, if every segment has them."""
