@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from voxray import audio
 from voxray.bundle import Bundle
@@ -22,6 +23,10 @@ from voxray.config import (
     SpeakerConfig,
 )
 from voxray.voice import Voice
+
+# A busy machine may stand still for minutes: no test fails for that.
+settings.register_profile("voxray", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("voxray")
 
 TINY = BundleConfig(
     name="tiny",

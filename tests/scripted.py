@@ -49,7 +49,11 @@ class ScriptedGPT(nn.Module):
         self.prefills: list[int] = []
 
     def prefill(
-        self, text_ids: Tensor, text_lengths: Tensor, prompt_tokens: Tensor | None = None
+        self,
+        text_ids: Tensor,
+        text_lengths: Tensor,
+        prompt_tokens: Tensor | None = None,
+        context: Tensor | None = None,
     ) -> tuple[Tensor, KVCache]:
         self.attempt += 1
         kept = 0 if prompt_tokens is None else prompt_tokens.shape[1]

@@ -20,7 +20,9 @@ from voxray.audio import files
 
 RATE = 16_000
 QUICK = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 CORPUS = Path(__file__).parents[2] / "shared" / "speech"
 

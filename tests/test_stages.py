@@ -18,6 +18,7 @@ from voxray.train import stages
 from voxray.train.autoencoder import AutoencoderTraining
 from voxray.train.content import ContentTraining
 from voxray.train.gpt import GPTTraining
+from voxray.train.joint import JointTraining
 from voxray.train.prepare import add_pitch, prepare
 from voxray.train.prior import PriorTraining
 from voxray.voice import Voice
@@ -65,9 +66,11 @@ def test_a_model_is_trained_joined_saved_and_speaks(store: Path, tmp_path: Path)
         model=GENERATOR, batch=2, segment_tokens=20, freeze_text=True, validate_every=1, patience=1,
         **SHORT,
     )  # fmt: skip
-    stages.run_generator(
-        store, runs / "generator", copy.model_dump_json(), prior.model_dump_json(), said.append
-    )
+    joint = JointTraining(model=GENERATOR, batch=2, segment_tokens=20, validate_every=1, **SHORT)
+    parts = [part.model_dump_json() for part in (copy, prior, joint)]
+    stages.run_generator(store, runs / "generator", *parts[:2], said.append, parts[2])
+    tuned = (runs / "generator" / "joint" / "log.jsonl").read_text(encoding="utf-8")
+    assert '"kl"' in tuned and '"unexplained"' in tuned
     gpt = GPTTraining(model=GPT, batch=2, max_tokens=60, max_phones=40, **SHORT)
     stages.run_gpt(store, runs / "gpt", gpt.model_dump_json(), said.append)
 

@@ -31,6 +31,9 @@ def train(
     prior_settings: Annotated[
         Path | None, typer.Option("--prior-config", help="For the generator's second part.")
     ] = None,
+    joint_settings: Annotated[
+        Path | None, typer.Option("--joint-config", help="For the generator's third part.")
+    ] = None,
     start: Annotated[
         Path | None, typer.Option("--start", help="For content: Whisper tiny's torch file.")
     ] = None,
@@ -40,11 +43,11 @@ def train(
         raise FileNotFoundError(f"no such folder: {data}; `voxray data prepare` makes a store")
     from ..train import stages
 
-    given, second = _read(settings), _read(prior_settings)
+    given, second, third = _read(settings), _read(prior_settings), _read(joint_settings)
     if stage is Stage.content:
         stages.run_content(data, output, given, _say, start)
     elif stage is Stage.generator:
-        stages.run_generator(data, output, given, second, _say)
+        stages.run_generator(data, output, given, second, _say, third)
     elif stage is Stage.gpt:
         stages.run_gpt(data, output, given, _say)
     else:

@@ -44,9 +44,11 @@ class Aligned(Segments):
         self.entries = [e for e in self.entries if e.name in self.labels]
 
     def aligned(self, config: PriorTraining, rng: np.random.Generator) -> list[Tensor]:
-        """wave [B, 960 S], tokens [B, S], ids [B, P], lengths [B], reference [B, M]."""
+        """wave [B, 960 S], tokens [B, S], ids [B, P], lengths [B], reference [B, M], F0 [B, 4 S] in
+        Hz, band [B] as a share of Nyquist.
+        """
         size = config.segment_tokens
-        waves, tokens, texts, references = [], [], [], []
+        waves, tokens, texts, references, pitches, bands = [], [], [], [], [], []
         while len(waves) < config.batch:
             entry = self.entries[int(rng.integers(len(self.entries)))]
             total = entry.samples // 960
@@ -63,6 +65,8 @@ class Aligned(Segments):
             tokens.append(self.tokens[first : first + size].astype(np.int64))
             texts.append(ids)
             references.append(self.reference(entry, rng))
+            pitches.append(self.f0[first * 4 : (first + size) * 4].astype(np.float32))
+            bands.append(min(1.0, entry.band_hz * 0.95 / 12_000))
         padded = torch.zeros(config.batch, config.max_phones, dtype=torch.long)
         for row, ids in zip(padded, texts, strict=True):
             row[: len(ids)] = torch.from_numpy(np.asarray(ids))
@@ -72,12 +76,14 @@ class Aligned(Segments):
             padded,
             torch.tensor([len(ids) for ids in texts]),
             torch.from_numpy(np.stack(references)),
+            torch.from_numpy(np.stack(pitches)),
+            torch.tensor(bands, dtype=torch.float32),
         ]
 
 
 def prior_losses(model: Generator, batch: list[Tensor]) -> dict[str, Tensor]:
     """Negative log-likelihood per latent value, and the distance of the mean alone."""
-    wave, tokens, ids, lengths, reference = batch
+    wave, tokens, ids, lengths, reference = batch[:5]
     if model.posterior is None:
         raise ValueError("training needs the posterior encoder")
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):

@@ -30,6 +30,7 @@ from .content import (
     write_tokens,
 )
 from .gpt import GPTTraining, train_gpt
+from .joint import JointTraining, train_joint
 from .label import align_people
 from .prior import PriorTraining, train_prior
 from .run import Say, Schedule
@@ -56,12 +57,16 @@ def run_content(data: Path, out: Path, settings: str, say: Say, start: Path | No
         say(f"people's clips: {reason}: {count}")
 
 
-def run_generator(data: Path, out: Path, copy: str, prior: str, say: Say) -> None:
-    """Part 1, then part 2 on the frozen latents of part 1."""
+def run_generator(
+    data: Path, out: Path, copy: str, prior: str, say: Say, joint: str = "{}"
+) -> None:
+    """Part 1, part 2 on the frozen latents of part 1, then all of it together."""
     first = AutoencoderTraining.model_validate_json(copy)
     second = PriorTraining.model_validate_json(prior)
     model = train_autoencoder(data, out / "copy", first, say)
-    train_prior(data, out / "prior", model, second, say)
+    third = JointTraining.model_validate_json(joint)
+    model = train_prior(data, out / "prior", model, second, say)
+    train_joint(data, out / "joint", model, third, say)
 
 
 def run_gpt(data: Path, out: Path, settings: str, say: Say) -> None:
@@ -70,12 +75,12 @@ def run_gpt(data: Path, out: Path, settings: str, say: Say) -> None:
 
 
 def bundle_runs(runs: Path, name: str = "mini", training: str = "") -> Bundle:
-    """The averaged weights of `runs/content`, `runs/generator/prior` and `runs/gpt`, as one model."""
-    content, prior, gpt = runs / "content", runs / "generator" / "prior", runs / "gpt"
+    """The averaged weights of `runs/content`, `runs/generator/joint` and `runs/gpt`, as one model."""
+    content, joint, gpt = runs / "content", runs / "generator" / "joint", runs / "gpt"
     config = BundleConfig(
         name=name,
         content=_settings(content, ContentTraining).model,
-        generator=_settings(prior, PriorTraining).model,
+        generator=_settings(joint, JointTraining).model,
         gpt=_settings(gpt, GPTTraining).model,
         fingerprint=TextPipeline().fingerprint,
         training=training,
@@ -85,7 +90,7 @@ def bundle_runs(runs: Path, name: str = "mini", training: str = "") -> Bundle:
     bundle.content.load_state_dict(state["content"])
     bundle.quantiser.load_state_dict(state["quantiser"])
     whole = Generator(config.generator)
-    whole.load_state_dict(_state(prior)["generator"])
+    whole.load_state_dict(_state(joint)["generator"])
     whole.posterior = None
     bundle.generator.load_state_dict(whole.state_dict())
     bundle.generator.codebook.copy_(bundle.quantiser.codebook)
