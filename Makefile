@@ -12,8 +12,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SAMPLE := $(or $(VOICE),demo/sample.wav)
 
-# Large memory pages for malloc (glibc 2.35 and later; others ignore it): twice to ten times as fast on
-# virtual machines where a page fault is dear.
+# Large memory pages for malloc (glibc 2.35 and later; others ignore it): docs/training.md, "Speed on a virtual machine".
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .PHONY: demo test install clean

@@ -18,7 +18,7 @@ from voxray.models.generator import Generator
 
 from .autoencoder import pitch_losses, spectral_loss
 from .losses import kl_divergence
-from .prior import Aligned, PriorTraining
+from .prior import Aligned, PriorTraining, text_parts
 from .run import Run, Say, Task, fit, silent
 
 
@@ -79,6 +79,7 @@ def train_joint(
         [{"params": list(model.parameters())}],
         losses,
         {"spectrum": 1.0, "pitch": 1.0, "voicing": 0.3, "kl": config.kl},
+        later=text_parts(model) if config.freeze_text else (),
         validate=validate if held.entries else None,
         betas=(0.8, 0.99),
     )

@@ -103,6 +103,11 @@ def prior_losses(model: Generator, batch: list[Tensor]) -> dict[str, Tensor]:
     }
 
 
+def text_parts(model: Generator) -> list[nn.Module]:
+    """What `freeze_text` holds still at first."""
+    return [model.prior.text_encoder, model.prior.text_embedding]
+
+
 def train_prior(
     folder: Path, out: Path, model: Generator, config: PriorTraining, say: Say = silent
 ) -> Generator:
@@ -121,12 +126,11 @@ def train_prior(
         parts = prior_losses(model, held.aligned(config, np.random.default_rng(0)))
         return {"loss": float(parts["nll"]), **{k: float(v) for k, v in parts.items()}}
 
-    text: list[nn.Module] = [model.prior.text_encoder, model.prior.text_embedding]
     task = Task(
         [{"params": trained}],
         losses,
         {"nll": 1.0},
-        later=text if config.freeze_text else (),
+        later=text_parts(model) if config.freeze_text else (),
         validate=validate if held.entries else None,
     )
     fit(run, task, config, say)

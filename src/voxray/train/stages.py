@@ -63,8 +63,8 @@ def run_generator(
     """Part 1, part 2 on the frozen latents of part 1, then all of it together."""
     first = AutoencoderTraining.model_validate_json(copy)
     second = PriorTraining.model_validate_json(prior)
-    model = train_autoencoder(data, out / "copy", first, say)
     third = JointTraining.model_validate_json(joint)
+    model = train_autoencoder(data, out / "copy", first, say)
     model = train_prior(data, out / "prior", model, second, say)
     train_joint(data, out / "joint", model, third, say)
 
