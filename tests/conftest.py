@@ -35,10 +35,10 @@ TINY = BundleConfig(
         speaker=SpeakerConfig(hidden=16),
         prior=PriorConfig(
             input_channels=24, hidden=16, filter=32, content_layers=1, text_layers=1,
-            joint_layers=1, cross_width=16, cross_heads=2,
+            joint_layers=1, cross_width=16, cross_heads=2, direct=3,
         ),
         flow=FlowConfig(hidden=16, layers=1, couplings=2),
-        decoder=IstftDecoderConfig(width=16, layers=1, pitch_width=16),
+        decoder=IstftDecoderConfig(width=16, layers=1),
     ),
     content=ContentConfig(width=32, n_layer=2, n_head=2, frozen_layers=1, code_width=24),
 )  # fmt: skip

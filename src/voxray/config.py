@@ -114,6 +114,10 @@ class PriorConfig(Config):
     speaker_width: int = 256
     latent_channels: int = 96
     dropout: float = 0.1
+    direct: int = 0  # kernel of a linear path from codes and speaker to the mean; 0: none
+    pull: float = (
+        0.0  # of the cross-attention towards a known phoneme: logits per phoneme of distance
+    )
 
 
 class FlowConfig(Config):
@@ -208,7 +212,6 @@ class IstftDecoderConfig(Config):
     speaker_width: int = 0  # 0: the latents alone say who speaks
     width: int = 256
     layers: int = 6
-    pitch_width: int = 128
     n_fft: int = 512
     hop: int = 240
     rate: int = 24_000
@@ -230,12 +233,12 @@ class GeneratorConfig(Config):
     reference: Literal["mel", "spectrogram"] = "mel"  # what the speaker encoder looks at
     speaker: SpeakerConfig = SpeakerConfig()
     verification_width: int = 0  # of a speaker-verification embedding beside it; 0: none
-    prior: PriorConfig = PriorConfig(input_channels=192, dropout=0.05)
+    prior: PriorConfig = PriorConfig(input_channels=192, dropout=0.05, direct=5, pull=1.5)
     flow: FlowConfig = FlowConfig()
     posterior: MelPosteriorConfig | PosteriorConfig = MelPosteriorConfig()
     decoder: IstftDecoderConfig | HifiganConfig = IstftDecoderConfig()
     codebook_size: int = 1024
-    noise_scale: float = 0.4
+    noise_scale: float = 0.0  # of the prior's noise; while the flow is the identity it is heard as hoarseness
 
     @property
     def sample_rate(self) -> int:
@@ -366,5 +369,6 @@ class BundleConfig(Config):
     content: ContentConfig = ContentConfig()
     generator: GeneratorConfig | MatchingGeneratorConfig = GeneratorConfig()
     fingerprint: str = ""  # of the text pipeline it was trained with
+    temperature: float = 1.0  # at which the GPT is sampled where no other is asked for
     training: str = ""  # one line: what it was trained on, for how long
     origin: dict[str, Any] = {}  # of a published model: config, info and number format of its files

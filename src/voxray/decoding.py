@@ -73,6 +73,12 @@ class TokenDecoder:
         """Whether the limit, not the end token, ended the speech."""
         return self.done and len(self.tokens) >= self.limit
 
+    @property
+    def path(self) -> list[int]:
+        """The phoneme of the text to be said under each token; nothing without a watch."""
+        watch = self.watch
+        return [] if watch is None else [position - watch.first for position in watch.path]
+
     def commit(self, tokens: int) -> None:
         """The first `tokens` tokens are sound now."""
         self.committed = max(self.committed, tokens)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,19 +55,34 @@ class PieceDecoder:
         self.attention: list[Wave] = []  # [tokens, P] of each chunk
         self._text = torch.tensor([list(text_ids)])  # [1, P]
         self._speaker = speaker[None]  # [1, G]
-        self._more = {} if prompt is None else {"prompt": prompt}
+        self._more: dict[str, Any] = {} if prompt is None else {"prompt": prompt}
+        self._pulled = bool(models.generator.config.prior.pull) and prompt is None
         self._tail = np.zeros(0, np.float32)
 
     @torch.inference_mode()
-    def decode(self, tokens: Sequence[int], begin: int, end: int, *, last: bool) -> Wave:
-        """Samples of tokens [begin, end); unless `last`, tokens beyond `end` must be there."""
+    def decode(
+        self,
+        tokens: Sequence[int],
+        begin: int,
+        end: int,
+        *,
+        last: bool,
+        path: Sequence[int] = (),
+    ) -> Wave:
+        """Samples of tokens [begin, end); unless `last`, tokens beyond `end` must be there.
+
+        `path` names the phoneme that each token says, where it is known.
+        """
         start = max(0, begin - CONTEXT)
         stop = end if last else min(len(tokens), end + LOOK_AHEAD)
         part = torch.tensor([list(tokens[start:stop])])  # [1, S]
         noise = self._noise(start, stop)
+        more = dict(self._more)
+        if self._pulled and len(path) >= stop:
+            more["pointer"] = torch.tensor([list(path[start:stop])])  # [1, S]
         with self._watched() as seen:
             output = self.models.generator.decode(
-                part, self._text, self._speaker, noise, self.speed, **self._more
+                part, self._text, self._speaker, noise, self.speed, **more
             )
         audio = output.audio[0].float().numpy()
         if not np.isfinite(audio).all():

@@ -47,6 +47,12 @@ class SynthesisOptions(SamplingOptions):
     style: bool = True  # speak in the manner of the voice's style reference, if it has one
     watch: WatchOptions | None = WatchOptions()  # None: nothing watches the alignment
 
+    def suited(self, temperature: float) -> SynthesisOptions:
+        """With the model's own temperature, where none was asked for."""
+        if "temperature" in self.model_fields_set:
+            return self
+        return self.model_copy(update={"temperature": temperature})
+
     def seeded(self) -> SynthesisOptions:
         """The same options with a seed: the given one, checked, or a fresh one."""
         seed = secrets.randbelow(2**31) if self.seed is None else check_seed(self.seed)
@@ -138,7 +144,7 @@ class Job:
         self.models = pipeline.models
         self.lock = pipeline.lock
         self.voice = fitting(self.models, voice)
-        self.options = options.seeded()
+        self.options = options.seeded().suited(self.models.config.temperature)
         self.seed = check_seed(self.options.seed)
         self.whole = whole or not self.models.streams
         self.script = Script(
@@ -194,7 +200,7 @@ class Job:
             last = decoder.done and end == len(decoder.tokens)
             began = time.perf_counter()
             with self.lock:
-                chunk = sound.decode(decoder.tokens, begin, end, last=last)
+                chunk = sound.decode(decoder.tokens, begin, end, last=last, path=decoder.path)
             self.made.spend("audio", began)
             chunk = trimmer.feed(chunk, last=last)
             if len(chunk):

@@ -1,9 +1,10 @@
 """Source-filter decoder in the short-time Fourier domain: latents -> waveform.
 
-In: latents z [B, Z, T] at 50 Hz and the speaker vector [B, G]. A pitch head reads F0 and voicing
-from z (the one place where the height of the voice becomes a number, and can be changed). A pulse
-train at that F0 and white noise are the sources; a small network writes, for every frame and bin, the
-complex filter of the pulses and the magnitude of the noise; overlap-add gives the wave [B, 480 T].
+In: latents z [B, Z, T] at 50 Hz and the speaker vector [B, G]. The first four latents are F0 and
+voicing (the one place where the height of the voice is a number, and can be changed). A pulse train
+at that F0 and white noise are the sources; every frame and bin has a complex filter of the pulses and a
+magnitude of the noise: a linear map of the latents, which begins as their log-mel's envelope, plus what
+a small network adds. Overlap-add gives the wave [B, 480 T].
 After Vocos (Siuzdak 2023, arXiv 2306.00814) for the frame-rate network with an inverse STFT head and
 neural source-filter models (Wang et al. 2019, arXiv 1904.12088) for the excitation.
 Sites: latents [B, Z, T], f0 [B, 2T] in Hz (0: unvoiced), stages.{i} [B, 2T, D].
@@ -23,9 +24,12 @@ from torch import Tensor, nn
 
 from voxray.config import IstftDecoderConfig
 from voxray.models.blocks import ShiftBlock
+from voxray.models.posterior_mel import PITCH_LATENTS, REFERENCE_HZ, read_pitch
 from voxray.sites import Site
 
-REFERENCE_HZ = 150.0  # the pitch head predicts octaves above this
+# Log-levels of the sources themselves, so that an envelope becomes a gain: white noise of unit power through a
+# Hann window of 1,024, pulses of unit power (mean over bins, 80-300 Hz); and how far noise falls where voiced.
+NOISE_LEVEL, PULSE_LEVEL, VOICED_DROP = 2.85, 2.6, 1.0
 
 
 @dataclass
@@ -38,24 +42,6 @@ class DecoderOutput:
     voicing: Tensor
 
 
-class PitchHead(nn.Module):
-    """Latents [B, T, Z] -> octaves above 150 Hz and voicing logit, [B, 2T] each (10 ms)."""
-
-    def __init__(self, config: IstftDecoderConfig) -> None:
-        super().__init__()
-        width = config.pitch_width
-        self.enter = nn.Linear(config.latent_channels, width)
-        self.blocks = nn.ModuleList(ShiftBlock(width) for _ in range(3))
-        self.leave = nn.Linear(width, 4)
-
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.enter(z)
-        for block in self.blocks:
-            x = block(x)
-        pairs = self.leave(x).reshape(x.shape[0], -1, 2)  # [B, 2T, 2]
-        return pairs[..., 0].float(), pairs[..., 1].float()
-
-
 class IstftDecoder(nn.Module):
     """Latents and speaker -> 24 kHz speech."""
 
@@ -63,7 +49,7 @@ class IstftDecoder(nn.Module):
         super().__init__()
         self.config = config
         width, bins = config.width, config.n_fft // 2 + 1
-        self.pitch = PitchHead(config)
+        self.direct = nn.Linear(config.latent_channels, 4 * bins)  # [.., 2 frames x (loud, hiss)]
         self.enter = nn.Linear(config.latent_channels, 2 * width)
         self.pitch_in = nn.Linear(2, width)
         self.blocks = nn.ModuleList(
@@ -81,9 +67,10 @@ class IstftDecoder(nn.Module):
     ) -> DecoderOutput:
         """z [B, Z, T], speaker [B, G] (None: unused), white noise [B, 480 T]; `f0` [B, 2T] Hz overrides."""
         z = self.latents(z).transpose(1, 2)  # [B, T, Z]
-        octaves, voicing = self.pitch(z)
+        octaves, voicing = read_pitch(z)
         if f0 is None:
-            f0 = torch.where(voicing > 0, REFERENCE_HZ * 2.0**octaves, torch.zeros(()))
+            smooth = F.avg_pool1d(F.pad(octaves, (2, 2), mode="replicate"), 5, 1)  # over 50 ms
+            f0 = torch.where(voicing > 0, REFERENCE_HZ * 2.0**smooth, torch.zeros(()))
         f0 = self.f0(f0)  # [B, 2T]
         x = self.enter(z).reshape(z.shape[0], 2 * z.shape[1], -1)  # [B, 2T, D]
         voiced = (f0 > 0).float()
@@ -91,16 +78,37 @@ class IstftDecoder(nn.Module):
         x = x + self.pitch_in(torch.stack([height, voiced], dim=2))
         for block, stage in zip(self.blocks, self.stages, strict=True):
             x = stage(block(x, speaker))
-        audio = self._filter(self.filters(self.norm(x)).float(), f0.float(), noise.float())
+        envelope = self.direct(z).float().reshape(x.shape[0], x.shape[1], -1)  # [B, 2T, 2F]
+        filters = self.filters(self.norm(x)).float()  # [B, 2T, 4F]
+        audio = self._filter(envelope, filters, f0.float(), noise.float())
         return DecoderOutput(audio, f0, octaves, voicing)
+
+    @torch.no_grad()
+    def start_from(self, synthesis: Tensor, centre: Tensor, bank: Tensor) -> None:
+        """Let `direct` be the envelope of the posterior's log-mel: `synthesis` [Z - 4, 2M], its `centre`
+        [2M] and mel filters [M, F'].
+        """
+        mels, bins = bank.shape[0], self.config.n_fft // 2 + 1
+        spread = _between(bank, bins)  # [M, F]
+        weight = torch.zeros(2, 2, bins, self.config.latent_channels)  # frame, (loud, hiss), F, Z
+        bias = torch.zeros(2, 2, bins)
+        drop = torch.tensor([0.0, VOICED_DROP])
+        for frame, part in enumerate((slice(0, mels), slice(mels, 2 * mels))):
+            weight[frame, :, :, PITCH_LATENTS:] = 3.0 * (synthesis[:, part] @ spread).t()
+            weight[frame, :, :, 2 + frame] = -drop[:, None]
+            level = (3.0 * centre[part] - 5.0 - bank.sum(1).log()) @ spread  # [F]
+            bias[frame, 0] = level - PULSE_LEVEL + 2.0
+            bias[frame, 1] = level - NOISE_LEVEL - VOICED_DROP + 4.0
+        self.direct.weight.copy_(weight.flatten(0, 2))
+        self.direct.bias.copy_(bias.flatten())
 
     def speak(self, z: Tensor, speaker: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """z [B, Z, T], speaker [B, G], noise [B, 480 T] -> wave [B, 480 T], F0 [B, 2T] in Hz."""
         made = self(z, speaker, noise)
         return made.audio, made.f0
 
-    def _filter(self, filters: Tensor, f0: Tensor, noise: Tensor) -> Tensor:
-        """Filters [B, 2T, 4F] over pulses and noise -> wave [B, 480 T]."""
+    def _filter(self, envelope: Tensor, filters: Tensor, f0: Tensor, noise: Tensor) -> Tensor:
+        """Envelope [B, 2T, 2F] and filters [B, 2T, 4F] over pulses and noise -> wave [B, 480 T]."""
         config = self.config
         window = torch.hann_window(config.n_fft, device=f0.device)
         pulses = pulse_train(f0, config.hop, config.rate)  # [B, N]
@@ -114,12 +122,22 @@ class IstftDecoder(nn.Module):
         )  # [2B, F, 2T + 1]
         harmonic, breath = sources[..., :-1].chunk(2)
         loud, real, turn, hiss = filters.transpose(1, 2).chunk(4, dim=1)  # 4 x [B, F, 2T]
-        gain = torch.exp(loud.clamp(-12, 6) - 2.0)
+        loud_floor, hiss_floor = envelope.transpose(1, 2).chunk(2, dim=1)  # 2 x [B, F, 2T]
+        gain = torch.exp((loud + loud_floor).clamp(-12, 6) - 2.0)
         rotation = torch.complex(1.0 + real, turn)
-        spectrum = harmonic * gain * rotation + breath * torch.exp(hiss.clamp(-12, 6) - 4.0)
+        veil = torch.exp((hiss + hiss_floor).clamp(-12, 6) - 4.0)
+        spectrum = harmonic * gain * rotation + breath * veil
         pairs = torch.cat([spectrum.real, spectrum.imag], dim=1).transpose(1, 2)  # [B, 2T, 2F]
         with torch.autocast(f0.device.type, enabled=False):
             return overlap_add(pairs, config.n_fft, config.hop)
+
+
+def _between(bank: Tensor, bins: int) -> Tensor:
+    """Mel filters [M, F'] -> weights [M, bins] that draw straight lines between the filters' centres."""
+    centres = (bank * torch.arange(bank.shape[1])).sum(1) / bank.sum(1) * (bins - 1)
+    centres = (centres / (bank.shape[1] - 1)).double().numpy()
+    rows = [np.interp(np.arange(bins), centres, row) for row in np.eye(len(centres))]
+    return torch.from_numpy(np.stack(rows)).float()
 
 
 @cache

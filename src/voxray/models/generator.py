@@ -96,17 +96,21 @@ class Generator(nn.Module):
         speaker: Tensor,
         noise: Tensor,
         speed: float = 1.0,
+        pointer: Tensor | None = None,
     ) -> GeneratorOutput:
         """Tokens [1, S], phonemes [1, P], speaker [1, G] -> speech.
 
         `noise` [1, noise_channels, >= T] is drawn before by the caller: the prior's noise, then one
         latent frame's worth of white noise for the decoder. T is 2 S, or int(2 S / speed) + 1.
+        `pointer` [1, S]: the phoneme that each token says, if known.
         """
         features = self.features(tokens)  # [1, C, 2S]
         lengths = torch.tensor([features.shape[2]])
         text_lengths = torch.tensor([text_ids.shape[1]])
         vector = speaker[..., None]  # [1, G, 1]
-        out = self.prior(features, lengths, text_ids, text_lengths, vector, speed)
+        if pointer is not None:
+            pointer = pointer.repeat_interleave(2, dim=1)  # [1, 2S]
+        out = self.prior(features, lengths, text_ids, text_lengths, vector, speed, pointer=pointer)
         frames, latent = out.mean.shape[2], out.mean.shape[1]
         if noise.shape[2] < frames:
             raise ValueError(f"noise for {noise.shape[2]} frames, but {frames} are to be made")

@@ -1,11 +1,15 @@
-"""Posterior encoder of the built-in model: log-mel -> Gaussian over the latents (training only).
+"""Posterior encoder of the built-in model: log-mel and F0 -> Gaussian over the latents (training only).
 
-In: wave [B, N] at 24 kHz, N a multiple of 480. Out: mean, log-std [B, Z, T] at 50 Hz. Two 10 ms mel
-frames make one latent frame; kernel-3 residual blocks written as matrix products.
+In: wave [B, N] at 24 kHz, N a multiple of 480, and its F0 [B, 2T] in Hz. Out: mean, log-std [B, Z, T]
+at 50 Hz. Two 10 ms frames make one latent frame. The first four latents are pitch, made explicit: twice
+the octaves above 150 Hz and the voicing (1 or -1) of both frames. The rest begins as the principal
+components of the log-mel, each of unit variance: the optimum of a linear VAE (Lucas et al. 2019, arXiv
+1911.02469, eq. 6). A residual network of kernel-3 blocks, zero at first, may move them when all is tuned.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,20 +18,33 @@ from voxray.config import MelPosteriorConfig
 from voxray.models.blocks import ShiftBlock
 
 RATE, HOP = 24_000, 240
+REFERENCE_HZ = 150.0
+PITCH_LATENTS = 4
+OCTAVE_SCALE = 2.0  # latents per octave
+PITCH_LOG_STD = -3.5
 
 
 class MelPosterior(nn.Module):
-    """Wave -> mean and log-std of the latents."""
+    """Wave and F0 -> mean and log-std of the latents."""
 
     bank: Tensor
+    centre: Tensor
+    analysis: Tensor
+    log_std: Tensor
 
     def __init__(self, config: MelPosteriorConfig) -> None:
         super().__init__()
         self.config = config
-        self.enter = nn.Linear(2 * config.n_mels, config.width)
+        mels, shape = 2 * config.n_mels, config.latent_channels - PITCH_LATENTS
+        self.enter = nn.Linear(mels, config.width)
         self.blocks = nn.ModuleList(ShiftBlock(config.width) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
-        self.leave = nn.Linear(config.width, 2 * config.latent_channels)
+        self.leave = nn.Linear(config.width, shape + config.latent_channels)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+        self.register_buffer("centre", torch.zeros(mels))
+        self.register_buffer("analysis", torch.eye(mels)[:, :shape].contiguous())  # [2M, Z - 4]
+        self.register_buffer("log_std", torch.full((config.latent_channels,), -2.0))
         bank = mel_filterbank(RATE, config.n_fft, config.n_mels)
         self.register_buffer("bank", bank, persistent=False)
 
@@ -38,10 +55,63 @@ class MelPosterior(nn.Module):
         level = (self.bank @ bins.abs()[..., :-1]).clamp_min(1e-5).log()
         return ((level + 5.0) / 3.0).transpose(1, 2)
 
-    def forward(self, wave: Tensor) -> tuple[Tensor, Tensor]:
+    def pairs(self, wave: Tensor) -> Tensor:
+        """Wave [B, N] -> log-mel of two frames side by side [B, T, 2M]."""
         mel = self.mel(wave)
-        x = self.enter(mel.reshape(mel.shape[0], mel.shape[1] // 2, -1))  # [B, T, D]
+        return mel.reshape(mel.shape[0], mel.shape[1] // 2, -1)
+
+    @torch.no_grad()
+    def fit(self, waves: Tensor, noise: float = 0.1) -> Tensor:
+        """Principal components of waves [B, N]; returns the way back, [Z - 4, 2M].
+
+        `noise` is the posterior's standard deviation in units of the log-mel, at most that of the latent.
+        """
+        frames = self.pairs(waves).flatten(0, 1).double()  # [B T, 2M]
+        centre = frames.mean(0)
+        power, axes = torch.linalg.eigh(torch.cov((frames - centre).t()))
+        shape = self.analysis.shape[1]
+        spread = power.flip(0)[:shape].clamp_min(1e-8).sqrt()  # [Z - 4]
+        axes = axes.flip(1)[:, :shape]  # [2M, Z - 4]
+        self.centre.copy_(centre)
+        self.analysis.copy_(axes / spread)
+        self.log_std[:PITCH_LATENTS] = PITCH_LOG_STD
+        self.log_std[PITCH_LATENTS:] = (noise / spread).clamp_max(1.0).log()
+        return (axes * spread).t().float()
+
+    def forward(self, wave: Tensor, f0: Tensor, moved: bool = True) -> tuple[Tensor, Tensor]:
+        """Wave [B, N] and F0 [B, 2T] in Hz -> mean, log-std [B, Z, T]; without the network if not `moved`."""
+        mel = self.pairs(wave)  # [B, T, 2M]
+        with torch.autocast(wave.device.type, enabled=False):
+            mean = (mel.float() - self.centre) @ self.analysis
+        log_std = self.log_std.expand(*mean.shape[:2], -1)  # [B, T, Z]
+        if moved:
+            shape = mean.shape[2]
+            shift = self._shift(mel)
+            mean, log_std = mean + shift[..., :shape], log_std + shift[..., shape:]
+        mean = torch.cat([pitch_latents(f0), mean], dim=2)
+        return mean.transpose(1, 2), log_std.transpose(1, 2).clamp(-6.0, 2.0)
+
+    def _shift(self, mel: Tensor) -> Tensor:
+        """What the network adds: [B, T, 2M] -> [B, T, (Z - 4) + Z]."""
+        x = self.enter(mel)
         for block in self.blocks:
             x = block(x)
-        mean, log_std = self.leave(self.norm(x)).float().transpose(1, 2).chunk(2, dim=1)
-        return mean, log_std.clamp(-6.0, 2.0)  # 2 x [B, Z, T]
+        return self.leave(self.norm(x)).float()
+
+
+def pitch_latents(f0: Tensor) -> Tensor:
+    """F0 [B, 2T] in Hz (0: unvoiced) -> [B, T, 4]: scaled octaves, carried through gaps, and voicing."""
+    voiced = f0 > 0
+    octaves = torch.log2(f0.clamp_min(30.0) / REFERENCE_HZ).cpu().numpy()
+    known, place = voiced.cpu().numpy(), np.arange(f0.shape[1])
+    for row, where in zip(octaves, known, strict=True):
+        row[:] = np.interp(place, place[where], row[where]) if where.any() else 0.0
+    filled = torch.from_numpy(octaves).to(f0) * OCTAVE_SCALE
+    pairs = [x.reshape(len(f0), -1, 2) for x in (filled, 2.0 * voiced.to(f0) - 1.0)]
+    return torch.cat(pairs, dim=2)
+
+
+def read_pitch(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents [B, T, Z] -> octaves above 150 Hz and voicing (above 0: voiced), [B, 2T] each."""
+    octaves = z[..., :2].flatten(1).float() / OCTAVE_SCALE
+    return octaves, z[..., 2:PITCH_LATENTS].flatten(1).float()

@@ -3,7 +3,9 @@
 In: features [B, C, T] of the semantic tokens at the latents' rate, phone ids [B, P], speaker
 [B, G, 1]. Out: mean, log-std [B, Z, T'] with T' = int(T / speed) + 1 when speed is not 1.
 The cross-attention `attn` (queries: frames, keys: phones) is the only place where this half of
-the model reads the text. Layout [B, C, T] outside, [B, T, D] inside the encoders.
+the model reads the text. With `direct` a linear path beside it all maps codes and speaker to the mean,
+so that training can begin from a least-squares fit. Where it is known which phoneme a frame says (the
+GPT's guided heads), `pull` draws the cross-attention towards it. Layout [B, C, T] outside, [B, T, D] inside the encoders.
 Sites: text [B, D, P]; content, joint [B, D, T], before and after reading the text; attn.*; mean,
 log_std [B, Z, T']; {content,text,joint}_encoder.layers.{i}.attn.*
 """
@@ -18,13 +20,19 @@ from torch import Tensor, nn
 
 from voxray.config import PriorConfig
 from voxray.models.attention import Attention
+from voxray.models.blocks import shifted
 from voxray.models.layers import Pointwise, length_mask, same_padding
 from voxray.sites import Site
+
+FARTHEST = 6  # phonemes; the pull grows no further
 
 
 @dataclass
 class PriorOutput:
-    """Gaussian of the latents [B, Z, T], the features before it [B, D, T], mask [B, 1, T]."""
+    """Gaussian of the latents [B, Z, T], the features before it [B, D, T], mask [B, 1, T].
+
+    With a direct path the features hold its mean behind them, [B, D + Z, T].
+    """
 
     mean: Tensor
     log_std: Tensor
@@ -80,6 +88,26 @@ class Encoder(nn.Module):
         return x.transpose(1, 2) * mask
 
 
+class Direct(nn.Module):
+    """Code vectors [B, C, T] around a frame, and the speaker [B, G, 1], linearly -> [B, Z, T]."""
+
+    def __init__(self, config: PriorConfig) -> None:
+        super().__init__()
+        self.reach = config.direct // 2
+        wide = (2 * self.reach + 1) * config.input_channels
+        self.codes = Pointwise(wide, config.latent_channels)
+        self.speaker = Pointwise(config.speaker_width, config.latent_channels, bias=False)
+        for weight in self.parameters():
+            nn.init.zeros_(weight)
+
+    def around(self, features: Tensor) -> Tensor:
+        """[B, C, T] -> [B, K C, T], zeros outside."""
+        return shifted(features.transpose(1, 2), self.reach).transpose(1, 2)
+
+    def forward(self, features: Tensor, speaker: Tensor) -> Tensor:
+        return self.codes(self.around(features)) + self.speaker(speaker)
+
+
 class Prior(nn.Module):
     """What the latents should be, given tokens, text and speaker."""
 
@@ -103,6 +131,7 @@ class Prior(nn.Module):
         self.cross_out = Pointwise(cross, hidden)
         self.joint_encoder = Encoder(config, config.joint_layers)
         self.project = Pointwise(hidden, 2 * config.latent_channels)
+        self.direct = Direct(config) if config.direct else None
         self.text, self.content, self.joint = Site(), Site(), Site()  # [B, D, P], 2 x [B, D, T]
         self.mean, self.log_std = Site(), Site()  # [B, Z, T']
 
@@ -115,11 +144,13 @@ class Prior(nn.Module):
         speaker: Tensor,
         speed: float = 1.0,
         window: Window | None = None,
+        pointer: Tensor | None = None,
     ) -> PriorOutput:
         """features [B, C, T], lengths [B], text_ids [B, P], speaker [B, G, 1]; right padding.
 
         `speed` > 1 speaks faster; it stretches features that have already read the text.
-        `window` keeps a part of the frames (streaming).
+        `window` keeps a part of the frames (streaming). `pointer` [B, T]: the phoneme that each frame
+        says, -1 where unknown.
         """
         mask = length_mask(lengths, features.shape[2])  # [B, 1, T]
         text_mask = length_mask(text_lengths, text_ids.shape[1])  # [B, 1, P]
@@ -127,23 +158,44 @@ class Prior(nn.Module):
         content = self.content(self.content_encoder(content, mask))
         text = self.text_embedding(text_ids).transpose(1, 2)  # [B, D, P]
         text = self.text(self.text_encoder(text, text_mask))
-        joint = self.joint(self._read_text(content, mask, text, text_mask, speaker))
+        joint = self.joint(self._read_text(content, mask, text, text_mask, speaker, pointer))
         if window is not None:
             joint, mask = joint[:, :, : window.end], mask[:, :, : window.end]
         joint = self.joint_encoder(joint, mask)
+        if self.direct is not None:  # [B, D + Z, T]: cut, faded and stretched alike
+            joint = torch.cat(
+                [joint, self.direct(features, speaker)[:, :, : joint.shape[2]]], dim=1
+            )
         if window is not None:
             joint, mask = _after(window, joint, mask)
         joint, mask = stretch(joint, mask, speed)
-        mean, log_std = (self.project(joint) * mask).chunk(2, dim=1)  # 2 x [B, Z, T']
+        hidden = self.config.hidden
+        mean, log_std = (self.project(joint[:, :hidden]) * mask).chunk(2, dim=1)  # 2 x [B, Z, T']
+        if self.direct is not None:
+            mean = mean + joint[:, hidden:] * mask
         return PriorOutput(self.mean(mean), self.log_std(log_std), joint, mask)
 
     def _read_text(
-        self, content: Tensor, mask: Tensor, text: Tensor, text_mask: Tensor, speaker: Tensor
+        self,
+        content: Tensor,
+        mask: Tensor,
+        text: Tensor,
+        text_mask: Tensor,
+        speaker: Tensor,
+        pointer: Tensor | None,
     ) -> Tensor:
         content = self.cross_content(content) * mask  # [B, X, T]
         text = self.cross_text(text) * text_mask  # [B, X, P]
+        bias = None
+        if pointer is not None and self.config.pull:
+            place = torch.arange(text.shape[2], device=text.device)
+            apart = (place - pointer[..., None]).abs().clamp_max(FARTHEST)  # [B, T, P]
+            bias = (-self.config.pull * apart * (pointer >= 0)[..., None])[:, None]
         attended = self.attn(
-            content.transpose(1, 2), text.transpose(1, 2), mask=text_mask[:, None].bool()
+            content.transpose(1, 2),
+            text.transpose(1, 2),
+            mask=text_mask[:, None].bool(),
+            bias=bias,
         ).transpose(1, 2)  # [B, X, T]
         return self.cross_out((attended + content + self.speaker_in(speaker)) * mask)
 

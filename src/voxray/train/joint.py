@@ -1,9 +1,7 @@
 """`voxray train generator`, third part: posterior, flow, prior and decoder tuned together.
 
 The family's objective (Kim et al. 2021, VITS, eq. 1): the posterior's sample is decoded and compared
-with the recording, and its KL from the prior behind the flow is paid for. Only so do the latents
-become what tokens, text and reference can tell: an autoencoder trained alone puts into them whatever
-it likes, and a prior that comes after explains little of that.
+with the recording, and its KL from the prior behind the flow is paid for.
 """
 
 from __future__ import annotations
@@ -16,10 +14,11 @@ from torch import Tensor
 
 from voxray.models.generator import Generator
 
-from .autoencoder import pitch_losses, spectral_loss
+from .autoencoder import spectral_loss
 from .losses import kl_divergence
-from .prior import Aligned, PriorTraining, text_parts
+from .prior import PriorTraining, guide_loss, predict, slow_and_fast, text_parts
 from .run import Run, Say, Task, fit, silent
+from .segments import Aligned, sample_latents
 
 
 class JointTraining(PriorTraining):
@@ -29,33 +28,25 @@ class JointTraining(PriorTraining):
     batch: int = 6
     segment_tokens: int = 24
     max_phones: int = 32
-    rate: float = 5e-4
+    rate: float = 2e-4
     kl: float = 0.02  # weight of the nats per frame; the published recipe's 1 : 45 of the log-mel
 
 
 def joint_losses(model: Generator, batch: list[Tensor], step: int) -> dict[str, Tensor]:
-    """Spectral and pitch losses of the decoded sample, its KL, and how far the prior's mean is off."""
-    wave, tokens, ids, lengths, reference, f0, band = batch
-    if model.posterior is None:
-        raise ValueError("training needs the posterior encoder")
+    """Spectral loss of the decoded sample, its KL, guide, and the share of variance not explained."""
+    wave, f0, band = batch[0], batch[5], batch[6]
     dice = torch.Generator().manual_seed(step)
+    z, log_std = sample_latents(model, wave, f0, dice, moved=True)
+    out, speaker, pattern = predict(model, batch, dice)
     with torch.autocast("cpu", torch.bfloat16):
-        mean, log_std = model.posterior(wave)
-        z = mean + torch.randn(mean.shape, generator=dice) * log_std.exp()
         made = model.decoder(z, None, torch.randn(wave.shape, generator=dice), f0)
-        speaker = model.speaker_vector(reference)[..., None]
-        features = model.features(tokens)
-        frames = torch.full((len(tokens),), features.shape[2])
-        out = model.prior(features, frames, ids, lengths, speaker)
         placed = model.flow(z, out.mask, speaker)
-    pitch, voicing = pitch_losses(made.octaves, made.voicing, f0)
-    error = (placed.float() - out.mean.float()).square().mean()
+    error = (placed.float() - out.mean.float()).square()
     return {
         "spectrum": spectral_loss(made.audio, wave, band),
-        "pitch": pitch,
-        "voicing": voicing,
         "kl": kl_divergence(placed, log_std, out.mean, out.log_std.clamp(-6, 3), out.mask),
-        "unexplained": error / placed.float().var(),  # share of the latents' variance
+        "guide": guide_loss(pattern, batch[7])[0],
+        "unexplained": (error.mean((0, 2)) / placed.float().var((0, 2))).mean(),
     }
 
 
@@ -76,9 +67,9 @@ def train_joint(
         return {"loss": rows["spectrum"] + config.kl * rows["kl"], **rows}
 
     task = Task(
-        [{"params": list(model.parameters())}],
+        slow_and_fast(model, (model,)),
         losses,
-        {"spectrum": 1.0, "pitch": 1.0, "voicing": 0.3, "kl": config.kl},
+        {"spectrum": 1.0, "kl": config.kl, "guide": config.guide},
         later=text_parts(model) if config.freeze_text else (),
         validate=validate if held.entries else None,
         betas=(0.8, 0.99),

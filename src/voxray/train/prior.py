@@ -1,13 +1,17 @@
 """`voxray train generator`, second part: prior, flow and speaker encoder on frozen latents.
 
 Posterior and decoder stand still; what is learnt is the density of their latents given tokens,
-phonemes and a reference of the same speaker: the negative log-likelihood under a Gaussian behind a
-volume-preserving flow (VITS' KL term without its sampling noise). Steps cost no waveform.
+phonemes and a reference of the same speaker: the negative log-likelihood of the posterior's sample under
+a Gaussian behind a volume-preserving flow (VITS' KL term). The cross-attention is guided by the known
+times of the phonemes. The linear path is fitted first; the flow stays the identity until `flow_from`.
+Steps cost no waveform.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +19,15 @@ from torch import Tensor, nn
 
 from voxray.config import GeneratorConfig
 from voxray.models.generator import Generator
+from voxray.models.prior import PriorOutput
+from voxray.sites import record
 
-from .autoencoder import Segments
-from .label import read_labels
 from .run import Run, Say, Schedule, Task, fit, silent
+from .segments import Aligned, sample_latents
+from .start import start_prior
+
+LOOSE, UNKNOWN = 3, 0.25  # frames of 20 ms; share of rows
+FITTED_RATE = 0.05  # share of the rate for what begins from a fit: hundreds of inputs move at once
 
 
 class PriorTraining(Schedule):
@@ -31,76 +40,76 @@ class PriorTraining(Schedule):
     max_phones: int = 48
     rate: float = 8e-4
     seed: int = 2
+    guide: float = 0.2  # weight of the cross-attention's distance from the known times
+    fit_batches: int = 24  # batches from which the prior's linear path is taken
+    flow_from: int = 0  # step from which the flow learns; the identity before
     freeze_text: bool = False  # the prior's text encoder stands still until the loss is flat
 
 
-class Aligned(Segments):
-    """Segments with their tokens and the phonemes that are spoken in them."""
-
-    def __init__(self, folder: Path, split: str = "train") -> None:
-        super().__init__(folder, split)
-        self.tokens = self.store.array("tokens.i16", "int16", 960)
-        self.labels = read_labels(folder, ("labels.jsonl", "labels_people.jsonl"))
-        self.entries = [e for e in self.entries if e.name in self.labels]
-
-    def aligned(self, config: PriorTraining, rng: np.random.Generator) -> list[Tensor]:
-        """wave [B, 960 S], tokens [B, S], ids [B, P], lengths [B], reference [B, M], F0 [B, 4 S] in
-        Hz, band [B] as a share of Nyquist.
-        """
-        size = config.segment_tokens
-        waves, tokens, texts, references, pitches, bands = [], [], [], [], [], []
-        while len(waves) < config.batch:
-            entry = self.entries[int(rng.integers(len(self.entries)))]
-            total = entry.samples // 960
-            if total < size:
-                continue
-            at = int(rng.integers(0, total - size + 1))
-            label = self.labels[entry.name]
-            inside = (label.spans[:, 1] > 2 * at) & (label.spans[:, 0] < 2 * (at + size))
-            ids = label.ids[inside][: config.max_phones]
-            if len(ids) == 0:
-                continue
-            first = entry.start // 960 + at
-            waves.append(self.store.wave[first * 960 : (first + size) * 960] / np.float32(32768))
-            tokens.append(self.tokens[first : first + size].astype(np.int64))
-            texts.append(ids)
-            references.append(self.reference(entry, rng))
-            pitches.append(self.f0[first * 4 : (first + size) * 4].astype(np.float32))
-            bands.append(min(1.0, entry.band_hz * 0.95 / 12_000))
-        padded = torch.zeros(config.batch, config.max_phones, dtype=torch.long)
-        for row, ids in zip(padded, texts, strict=True):
-            row[: len(ids)] = torch.from_numpy(np.asarray(ids))
-        return [
-            torch.from_numpy(np.stack(waves).astype(np.float32)),
-            torch.from_numpy(np.stack(tokens)),
-            padded,
-            torch.tensor([len(ids) for ids in texts]),
-            torch.from_numpy(np.stack(references)),
-            torch.from_numpy(np.stack(pitches)),
-            torch.tensor(bands, dtype=torch.float32),
-        ]
+def guide_loss(pattern: Tensor, pointer: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-attention [B, H, T, P] against pointers [B, T]: negative log of the mean head's mass on the
+    right phoneme, and how often it is the largest.
+    """
+    rows, known = pattern.float().mean(1), pointer >= 0  # [B, T, P]
+    mass = rows.gather(2, pointer.clamp_min(0)[..., None])[..., 0]
+    hit = ((rows.argmax(2) == pointer) & known).sum() / known.sum().clamp_min(1)
+    return -(mass.clamp_min(1e-4).log() * known).sum() / known.sum().clamp_min(1), hit
 
 
-def prior_losses(model: Generator, batch: list[Tensor]) -> dict[str, Tensor]:
-    """Negative log-likelihood per latent value, and the distance of the mean alone."""
-    wave, tokens, ids, lengths, reference = batch[:5]
-    if model.posterior is None:
-        raise ValueError("training needs the posterior encoder")
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        z, _ = model.posterior(wave)
-    with torch.autocast("cpu", torch.bfloat16):
+def loosened(pointer: Tensor, dice: torch.Generator) -> Tensor:
+    """Pointers [B, T] as a GPT would give them: up to 60 ms early or late, in a quarter of rows none."""
+    count, frames = pointer.shape
+    late = torch.randint(-LOOSE, LOOSE + 1, (count, 1), generator=dice)
+    moved = pointer.gather(1, (torch.arange(frames)[None] + late).clamp(0, frames - 1))
+    known = torch.rand(count, 1, generator=dice) >= UNKNOWN
+    return torch.where(known, moved, torch.full_like(moved, -1))
+
+
+def predict(
+    model: Generator, batch: list[Tensor], dice: torch.Generator
+) -> tuple[PriorOutput, Tensor, Tensor]:
+    """The prior of a batch, speaker vector [B, G, 1], cross-attention [B, H, T, P]."""
+    _, tokens, ids, lengths, reference = batch[:5]
+    with record(model, ["prior.attn.pattern"]) as seen, torch.autocast("cpu", torch.bfloat16):
         speaker = model.speaker_vector(reference)[..., None]
         features = model.features(tokens)
         frames = torch.full((len(tokens),), features.shape[2])
-        out = model.prior(features, frames, ids, lengths, speaker)
-        placed = model.flow(z, out.mask, speaker)
+        pointer = loosened(batch[7], dice)
+        out = model.prior(features, frames, ids, lengths, speaker, pointer=pointer)
+    return out, speaker, seen["prior.attn.pattern"][0]
+
+
+def prior_losses(
+    model: Generator, batch: list[Tensor], step: int, flow: bool = True
+) -> dict[str, Tensor]:
+    """Negative log-likelihood per latent value, the mean's share of variance not explained, guide."""
+    dice = torch.Generator().manual_seed(step)
+    with torch.no_grad():
+        placed, _ = sample_latents(model, batch[0], batch[5], dice)
+    out, speaker, pattern = predict(model, batch, dice)
+    if flow:
+        with torch.autocast("cpu", torch.bfloat16):
+            placed = model.flow(placed, out.mask, speaker)
     mean, log_std, placed = out.mean.float(), out.log_std.float().clamp(-6, 3), placed.float()
     error = (placed - mean).square()
+    guide, hit = guide_loss(pattern, batch[7])
     return {
         "nll": (log_std + 0.5 * error * torch.exp(-2 * log_std)).mean(),
-        "error": error.mean(),
-        "spread": log_std.mean(),
+        "unexplained": (error.mean((0, 2)) / placed.var((0, 2))).mean(),
+        "first": (error.mean((0, 2)) / placed.var((0, 2)))[:12].mean(),
+        "guide": guide,
+        "pointer": hit,
     }
+
+
+def slow_and_fast(model: Generator, parts: Sequence[nn.Module]) -> list[dict[str, Any]]:
+    """Parameters of `parts` at the full rate, those that begin from a fit at a share of it."""
+    fitted = list(model.speaker.parameters())
+    if model.prior.direct is not None:
+        fitted += model.prior.direct.parameters()
+    known = {id(p) for p in fitted}
+    rest = [p for part in parts for p in part.parameters() if id(p) not in known]
+    return [{"params": rest}, {"params": fitted, "scale": FITTED_RATE}]
 
 
 def text_parts(model: Generator) -> list[nn.Module]:
@@ -113,23 +122,27 @@ def train_prior(
 ) -> Generator:
     """Train on a store with tokens and labels; `model` holds trained posterior and decoder."""
     run = Run(out, {"generator": model})
-    trained = [p for part in (model.prior, model.flow, model.speaker) for p in part.parameters()]
     data, held = Aligned(folder), Aligned(folder, "dev")
     model.codebook.copy_(torch.from_numpy(np.load(folder / "codebook.npy")))
+    if not (out / "state.pt").exists():
+        share = start_prior(model, data, config, config.fit_batches)
+        say(f"codes and speaker leave {share:.3f} of the latents' variance to learn")
+        run.save()
 
     def losses(number: int) -> dict[str, Tensor]:
-        return prior_losses(
-            model, data.aligned(config, np.random.default_rng((config.seed, number)))
-        )
+        batch = data.aligned(config, np.random.default_rng((config.seed, number)))
+        return prior_losses(model, batch, number, number >= config.flow_from)
 
     def validate() -> dict[str, float]:
-        parts = prior_losses(model, held.aligned(config, np.random.default_rng(0)))
+        parts = prior_losses(
+            model, held.aligned(config, np.random.default_rng(0)), 0, run.step >= config.flow_from
+        )
         return {"loss": float(parts["nll"]), **{k: float(v) for k, v in parts.items()}}
 
     task = Task(
-        [{"params": trained}],
+        slow_and_fast(model, (model.prior, model.flow)),
         losses,
-        {"nll": 1.0},
+        {"nll": 1.0, "guide": config.guide},
         later=text_parts(model) if config.freeze_text else (),
         validate=validate if held.entries else None,
     )

@@ -38,6 +38,7 @@ from .store import Store
 from .warmstart import content_from_whisper
 
 Settings = TypeVar("Settings", bound=Schedule)
+TEMPERATURE = 0.6  # 1.0 and 0.3 lost more words (docs/training-log.md, fifth session)
 
 
 def run_content(data: Path, out: Path, settings: str, say: Say, start: Path | None = None) -> None:
@@ -75,14 +76,20 @@ def run_gpt(data: Path, out: Path, settings: str, say: Say) -> None:
 
 
 def bundle_runs(runs: Path, name: str = "mini", training: str = "") -> Bundle:
-    """The averaged weights of `runs/content`, `runs/generator/joint` and `runs/gpt`, as one model."""
-    content, joint, gpt = runs / "content", runs / "generator" / "joint", runs / "gpt"
+    """The averaged weights of `runs/content`, `runs/gpt` and the last part of `runs/generator`, as one
+    model: part 3 where it was trained, else part 2.
+    """
+    content, gpt = runs / "content", runs / "gpt"
+    last, kind = runs / "generator" / "joint", JointTraining
+    if not (last / "state.pt").is_file():
+        last, kind = runs / "generator" / "prior", PriorTraining
     config = BundleConfig(
         name=name,
         content=_settings(content, ContentTraining).model,
-        generator=_settings(joint, JointTraining).model,
+        generator=_settings(last, kind).model,
         gpt=_settings(gpt, GPTTraining).model,
         fingerprint=TextPipeline().fingerprint,
+        temperature=TEMPERATURE,
         training=training,
     )
     bundle = Bundle.build(config)
@@ -90,7 +97,7 @@ def bundle_runs(runs: Path, name: str = "mini", training: str = "") -> Bundle:
     bundle.content.load_state_dict(state["content"])
     bundle.quantiser.load_state_dict(state["quantiser"])
     whole = Generator(config.generator)
-    whole.load_state_dict(_state(joint)["generator"])
+    whole.load_state_dict(_state(last)["generator"])
     whole.posterior = None
     bundle.generator.load_state_dict(whole.state_dict())
     bundle.generator.codebook.copy_(bundle.quantiser.codebook)

@@ -1,0 +1,136 @@
+"""Random fixed-length segments of a store, with F0, tokens, phonemes and a reference of the same speaker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from voxray.audio import resample
+from voxray.models.generator import Generator
+from voxray.models.posterior_mel import MelPosterior
+
+from .label import read_labels
+from .store import Entry, Store
+
+REFERENCE_SECONDS = 2.4
+
+
+class SegmentSize(Protocol):
+    """How many segments make a batch, their tokens, and the most phonemes kept."""
+
+    @property
+    def batch(self) -> int: ...
+    @property
+    def segment_tokens(self) -> int: ...
+    @property
+    def max_phones(self) -> int: ...
+
+
+class Segments:
+    """Random fixed-length segments of a store with F0 and a reference of the same speaker."""
+
+    def __init__(self, folder: Path, split: str = "train") -> None:
+        self.store = Store(folder)
+        self.f0 = self.store.array("f0.f16", "float16", 240)
+        self.entries = [e for e in self.store.entries if e.split == split]
+        self.by_speaker: dict[str, list[Entry]] = {}
+        for entry in self.entries:
+            self.by_speaker.setdefault(entry.speaker, []).append(entry)
+
+    def reference(self, entry: Entry, rng: np.random.Generator) -> np.ndarray:
+        """A stretch of 16 kHz audio by the same speaker, from another clip where there is one."""
+        pool = [e for e in self.by_speaker[entry.speaker] if e is not entry] or [entry]
+        wave = self.store.audio(pool[int(rng.integers(len(pool)))])
+        size = int(REFERENCE_SECONDS * 24_000)
+        if len(wave) < size:
+            wave = np.tile(wave, -(-size // len(wave)))
+        at = int(rng.integers(0, len(wave) - size + 1))
+        return resample(wave[at : at + size], 24_000, 16_000)
+
+    def batch(self, count: int, frames: int, rng: np.random.Generator) -> list[Tensor]:
+        """wave [B, 480 T], f0 [B, 2T], band [B] as a share of Nyquist."""
+        waves, pitches, bands = [], [], []
+        while len(waves) < count:
+            entry = self.entries[int(rng.integers(len(self.entries)))]
+            total = entry.samples // 480
+            if total < frames:
+                continue
+            at = int(rng.integers(0, total - frames + 1))
+            first = entry.start + at * 480
+            waves.append(self.store.wave[first : first + frames * 480].astype(np.float32) / 32768)
+            pitches.append(self.f0[first // 240 : first // 240 + 2 * frames].astype(np.float32))
+            bands.append(min(1.0, entry.band_hz * 0.95 / 12_000))
+        stacked = [np.stack(waves), np.stack(pitches), np.array(bands)]
+        return [torch.from_numpy(a.astype(np.float32)) for a in stacked]
+
+
+class Aligned(Segments):
+    """Segments with their tokens and the phonemes that are spoken in them."""
+
+    def __init__(self, folder: Path, split: str = "train") -> None:
+        super().__init__(folder, split)
+        self.tokens = self.store.array("tokens.i16", "int16", 960)
+        self.labels = read_labels(folder, ("labels.jsonl", "labels_people.jsonl"))
+        self.entries = [e for e in self.entries if e.name in self.labels]
+
+    def aligned(self, config: SegmentSize, rng: np.random.Generator) -> list[Tensor]:
+        """wave [B, 960 S], tokens [B, S], ids [B, P], lengths [B], reference [B, M], F0 [B, 4 S] in
+        Hz, band [B] as a share of Nyquist, pointer [B, 2 S] to the phoneme of each frame (-1: none).
+        """
+        size = config.segment_tokens
+        waves, tokens, texts, references, pitches, bands, pointers = [], [], [], [], [], [], []
+        while len(waves) < config.batch:
+            entry = self.entries[int(rng.integers(len(self.entries)))]
+            total = entry.samples // 960
+            if total < size:
+                continue
+            at = int(rng.integers(0, total - size + 1))
+            label = self.labels[entry.name]
+            inside = (label.spans[:, 1] > 2 * at) & (label.spans[:, 0] < 2 * (at + size))
+            if not inside.any():
+                continue
+            ids = label.ids[inside][: config.max_phones]
+            pointers.append(_pointer(label.spans[inside][: config.max_phones] - 2 * at, 2 * size))
+            first = entry.start // 960 + at
+            waves.append(self.store.wave[first * 960 : (first + size) * 960] / np.float32(32768))
+            tokens.append(self.tokens[first : first + size].astype(np.int64))
+            texts.append(ids)
+            references.append(self.reference(entry, rng))
+            pitches.append(self.f0[first * 4 : (first + size) * 4].astype(np.float32))
+            bands.append(min(1.0, entry.band_hz * 0.95 / 12_000))
+        padded = torch.zeros(config.batch, config.max_phones, dtype=torch.long)
+        for row, ids in zip(padded, texts, strict=True):
+            row[: len(ids)] = torch.from_numpy(np.asarray(ids))
+        return [
+            torch.from_numpy(np.stack(waves).astype(np.float32)),
+            torch.from_numpy(np.stack(tokens)),
+            padded,
+            torch.tensor([len(ids) for ids in texts]),
+            torch.from_numpy(np.stack(references)),
+            torch.from_numpy(np.stack(pitches)),
+            torch.tensor(bands, dtype=torch.float32),
+            torch.from_numpy(np.stack(pointers)),
+        ]
+
+
+def _pointer(spans: np.ndarray, frames: int) -> np.ndarray:
+    """Spans [P, 2] in frames -> the phoneme of each frame [T], -1 where there is none."""
+    path = np.full(frames, -1, dtype=np.int64)
+    for index, (start, end) in enumerate(spans.clip(0, frames)):
+        path[start:end] = index
+    return path
+
+
+def sample_latents(
+    model: Generator, wave: Tensor, f0: Tensor, dice: torch.Generator, moved: bool = False
+) -> tuple[Tensor, Tensor]:
+    """A draw from the posterior and its log-std, [B, Z, T] each; `moved`: with its network."""
+    if not isinstance(model.posterior, MelPosterior):
+        raise ValueError("training needs the posterior encoder `MelPosterior`")
+    with torch.autocast("cpu", torch.bfloat16):
+        mean, log_std = model.posterior(wave, f0, moved)
+    return mean + torch.randn(mean.shape, generator=dice) * log_std.exp(), log_std
