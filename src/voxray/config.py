@@ -238,7 +238,9 @@ class GeneratorConfig(Config):
     posterior: MelPosteriorConfig | PosteriorConfig = MelPosteriorConfig()
     decoder: IstftDecoderConfig | HifiganConfig = IstftDecoderConfig()
     codebook_size: int = 1024
-    noise_scale: float = 0.0  # of the prior's noise; while the flow is the identity it is heard as hoarseness
+    noise_scale: float = (
+        0.0  # of the prior's noise; while the flow is the identity it is heard as hoarseness
+    )
 
     @property
     def sample_rate(self) -> int:
