@@ -1,0 +1,1 @@
+"""The glass box: see, attribute and test every joint of a synthesis."""
