@@ -11,7 +11,20 @@ from collections.abc import Sequence
 
 import typer
 
-from . import convert, convert_voice, data, export, info, inspect, say, text, train, voice, voices
+from . import (
+    convert,
+    convert_voice,
+    data,
+    export,
+    info,
+    inspect,
+    measure,
+    say,
+    text,
+    train,
+    voice,
+    voices,
+)
 from .common import ERROR, complain, note
 
 app = typer.Typer(
@@ -32,6 +45,7 @@ app.command("convert-voice")(convert_voice.convert_voice)
 app.add_typer(text.app, name="text")
 app.add_typer(data.app, name="data")
 app.command("train")(train.train)
+app.command("measure")(measure.measure)
 
 USAGE_ERROR = typer.BadParameter.__mro__[2]  # ClickException, wherever typer keeps it
 INTERRUPTED = 130
