@@ -1,7 +1,12 @@
-"""Shared fixtures: a tiny system built from the real classes, with random weights."""
+"""Shared fixtures: a tiny system built from the real classes, with random weights.
+
+Everything runs on one thread, child processes too: models this small gain nothing from a second one,
+and on a busy machine threads that wait for each other take ten times as long.
+"""
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 
@@ -23,6 +28,9 @@ from voxray.config import (
     SpeakerConfig,
 )
 from voxray.voice import Voice
+
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 
 # A busy machine may stand still for minutes: no test fails for that.
 settings.register_profile("voxray", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +51,9 @@ def store(tmp_path: Path) -> Path:
 
 def test_gpt_learns_and_writes_its_table(store: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    settings = SETTINGS.model_copy(update={"steps": 60, "rate": 5e-3, "validate_every": 30})
+    settings = SETTINGS.model_copy(
+        update={"steps": 60, "rate": 5e-3, "validate_every": 30, "save_every": 30}
+    )
     train_gpt(store, out, settings)
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     losses = [row["token"] for row in rows if row["kind"] == "loss"]
@@ -63,31 +63,35 @@ def test_gpt_learns_and_writes_its_table(store: Path, tmp_path: Path) -> None:
     assert [line.split("|")[1].strip() for line in table[2:]] == ["30", "60"]
 
 
+KILLED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from voxray.train.gpt import GPTTraining, train_gpt
+
+store, out, moment = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[4])
+
+def kill() -> None:
+    while not (out / "state.pt").exists():
+        time.sleep(0.001)
+    time.sleep(moment)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+threading.Thread(target=kill, daemon=True).start()
+train_gpt(store, out, GPTTraining.model_validate_json(sys.argv[3]))
+"""
+
+
 def test_a_killed_run_ends_as_if_it_had_not_been(store: Path, tmp_path: Path) -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as the job: sums in one order
-    settings = SETTINGS.model_copy(update={"steps": 200, "validate_every": 0})
+    settings = SETTINGS.model_copy(update={"steps": 60, "validate_every": 0})
     whole = train_gpt(store, tmp_path / "whole", settings)
     out = tmp_path / "killed"
-    code = (
-        "import sys, torch; from pathlib import Path; from voxray.train.gpt import *\n"
-        "torch.set_num_threads(1)\n"
-        "train_gpt(Path(sys.argv[1]), Path(sys.argv[2]), GPTTraining.model_validate_json(sys.argv[3]))"
-    )
-    job = subprocess.Popen(
-        [sys.executable, "-c", code, str(store), str(out), settings.model_dump_json()]
-    )
-    try:
-        limit = time.monotonic() + 600
-        while not (out / "state.pt").exists() and time.monotonic() < limit:
-            time.sleep(0.05)
-    finally:
-        os.kill(job.pid, signal.SIGKILL)
-        job.wait()
+    moment = np.random.default_rng().uniform(0.0, 0.05)  # any
+    code = [str(store), str(out), settings.model_dump_json(), str(moment)]
+    ended = subprocess.run([sys.executable, "-c", KILLED, *code], check=False)
+    assert ended.returncode == -signal.SIGKILL, moment
     state = torch.load(out / "state.pt", weights_only=True)  # whole at any moment
     assert 1 <= state["step"] < settings.steps
     again = train_gpt(store, out, settings)
-    torch.set_num_threads(threads)
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value, msg=name)
 
