@@ -1,33 +1,54 @@
-# make demo : install, then speak into demo/ (VOICE=file.wav takes your own recording as the second voice)
-# make test : format, lint, types, tests
+# make demo     : install what speaking needs, then speak into demo/ (VOICE=file.wav: your own recording as the second voice)
+# make test     : format, lint, types, the fast tests, then a chosen few of the slow ones
+# make test-all : the same with every slow test
 
 PYTHON ?= python3
 VENV ?= .venv
 VOICE ?=
+# What the tests need beside the base package; constraints.txt pins all of it.
+TEST_EXTRAS ?= dev explain serve train trust
 ENGLISH ?= The birch canoe slid on the smooth planks, and nobody in the village noticed.
 SPOKEN := This recording is a few seconds long, and it lends its voice to the next two sentences.
 MANDARIN ?= 你好，今天的天气真不错，我们一起去公园散步吧。
 
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+BASE := $(VENV)/.installed
+TESTED := $(VENV)/.installed-for-tests
 SAMPLE := $(or $(VOICE),demo/sample.wav)
+
+# On Linux the package index's torch brings gigabytes of CUDA. Without an NVIDIA driver the CPU build is
+# asked for, where its index can be reached; TORCH_INDEX= (empty) switches that off.
+CPU_TORCH := https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?= $(shell test "`uname -s`" = Linux && ! command -v nvidia-smi >/dev/null && $(PYTHON) -c \
+  "import urllib.request as u; u.urlopen('$(CPU_TORCH)/torch/', timeout=5)" 2>/dev/null && echo $(CPU_TORCH))
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+  $(addprefix --extra-index-url ,$(TORCH_INDEX))
 
 # Large memory pages for malloc (glibc 2.35 and later; others ignore it): docs/training.md, "Speed on a virtual machine".
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: demo test install clean
+.PHONY: demo test test-all check install clean
 .DELETE_ON_ERROR:
 
-install: $(STAMP)
+install: $(BASE)
 
-$(STAMP): pyproject.toml constraints.txt
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "voxray needs Python 3.10 to 3.13; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PYTHON) -m venv $(VENV)
+
+$(BASE): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e .
 	@touch $@
 
-demo: $(STAMP)
+empty :=
+space := $(empty) $(empty)
+comma := ,
+$(TESTED): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[$(subst $(space),$(comma),$(strip $(TEST_EXTRAS)))]'
+	@touch $@ $(BASE)
+
+demo: $(BASE)
 	@mkdir -p demo
 	$(BIN)/voxray say "$(ENGLISH)" -o demo/english.wav
 	$(BIN)/voxray say "$(MANDARIN)" -o demo/mandarin.wav
@@ -36,11 +57,16 @@ demo: $(STAMP)
 	$(BIN)/voxray say "$(MANDARIN)" --voice "$(SAMPLE)" -o demo/mandarin-cloned.wav
 	@echo "Listen: demo/english.wav demo/mandarin.wav demo/english-cloned.wav demo/mandarin-cloned.wav"
 
-test: $(STAMP)
+check: $(TESTED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright --level error
-	$(BIN)/pytest -m "not slow"
+
+test: check
+	$(BIN)/pytest -m "not slow or chosen"
+
+test-all: check
+	$(BIN)/pytest
 
 clean:
 	rm -rf $(VENV) demo

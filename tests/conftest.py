@@ -36,6 +36,12 @@ torch.set_num_threads(1)
 settings.register_profile("voxray", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("voxray")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones come last."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
 TINY = BundleConfig(
     name="tiny",
     gpt=GPTConfig(width=32, n_layer=2, n_head=2, guided_heads=((0, 0), (1, 1))),
