@@ -60,6 +60,11 @@ class MelPosterior(nn.Module):
         mel = self.mel(wave)
         return mel.reshape(mel.shape[0], mel.shape[1] // 2, -1)
 
+    @property
+    def synthesis(self) -> Tensor:
+        """The way back from the latents behind the pitch to the log-mel: [Z - 4, 2M]."""
+        return (self.analysis / self.analysis.square().sum(0)).t()
+
     @torch.no_grad()
     def fit(self, waves: Tensor, noise: float = 0.1) -> Tensor:
         """Principal components of waves [B, N]; returns the way back, [Z - 4, 2M].

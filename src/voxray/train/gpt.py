@@ -41,6 +41,7 @@ class GPTTraining(Schedule):
     rate: float = 8e-4
     guide: float = 0.5
     dropout: float = 0.1
+    spoil: float = 0.1  # share of the tokens read that are replaced: speaking, it reads its own
 
 
 @dataclass
@@ -148,9 +149,15 @@ def window_bias(
     return bias
 
 
-def gpt_losses(model: GPT, batch: list[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+def gpt_losses(
+    model: GPT, batch: list[Tensor], generator: torch.Generator, spoil: float = 0.0
+) -> dict[str, Tensor]:
     """Token cross-entropy (and its accuracy) and the guided heads' loss (and its accuracy)."""
     ids, lengths, tokens, targets, pointer = batch
+    if spoil:
+        others = torch.randint(model.config.codebook_size, tokens.shape, generator=generator)
+        wrong = torch.rand(tokens.shape, generator=generator) < spoil
+        tokens = torch.where(wrong, others, tokens)
     layers: dict[int, list[int]] = {}
     for layer, head in model.config.guided_heads:
         layers.setdefault(layer, []).append(head)
@@ -185,7 +192,8 @@ def train_gpt(folder: Path, out: Path, config: GPTTraining, say: Say = silent) -
 
     def losses(number: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((config.seed, number))
-        return gpt_losses(model, data.batch(config, rng), torch.Generator().manual_seed(number))
+        dice = torch.Generator().manual_seed(number)
+        return gpt_losses(model, data.batch(config, rng), dice, config.spoil)
 
     def validate() -> dict[str, float]:
         batch = held.batch(config, np.random.default_rng(0))

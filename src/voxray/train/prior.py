@@ -2,9 +2,10 @@
 
 Posterior and decoder stand still; what is learnt is the density of their latents given tokens,
 phonemes and a reference of the same speaker: the negative log-likelihood of the posterior's sample under
-a Gaussian behind a volume-preserving flow (VITS' KL term). The cross-attention is guided by the known
-times of the phonemes. The linear path is fitted first; the flow stays the identity until `flow_from`.
-Steps cost no waveform.
+a Gaussian behind a volume-preserving flow (VITS' KL term), and the log-mel that the mean alone comes to
+(speech without noise). The cross-attention is guided by the known times of the phonemes. Some tokens are
+spoilt, as a GPT's are, so that the text is read. The linear path is fitted first; the flow stays the
+identity until `flow_from`. Steps cost no waveform.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from torch import Tensor, nn
 
 from voxray.config import GeneratorConfig
 from voxray.models.generator import Generator
+from voxray.models.posterior_mel import PITCH_LATENTS, MelPosterior
 from voxray.models.prior import PriorOutput
 from voxray.sites import record
 
 from .run import Run, Say, Schedule, Task, fit, silent
-from .segments import Aligned, sample_latents
+from .segments import Aligned, sample_latents, spoilt
 from .start import start_prior
 
 LOOSE, UNKNOWN = 3, 0.25  # frames of 20 ms; share of rows
@@ -42,6 +44,8 @@ class PriorTraining(Schedule):
     seed: int = 2
     guide: float = 0.2  # weight of the cross-attention's distance from the known times
     fit_batches: int = 24  # batches from which the prior's linear path is taken
+    spoil: float = 0.2  # share of tokens that are replaced by others, in runs
+    copy_weight: float = 2.0  # of the log-mel's error, when the prior's mean is taken as it is
     flow_from: int = 0  # step from which the flow learns; the identity before
     freeze_text: bool = False  # the prior's text encoder stands still until the loss is flat
 
@@ -65,11 +69,22 @@ def loosened(pointer: Tensor, dice: torch.Generator) -> Tensor:
     return torch.where(known, moved, torch.full_like(moved, -1))
 
 
+def mel_error(model: Generator, ours: Tensor, theirs: Tensor) -> Tensor:
+    """Mean distance of two latents [B, Z, T] in the log-mel that they stand for, pitch latents beside it."""
+    if not isinstance(model.posterior, MelPosterior):
+        raise ValueError("training needs the posterior encoder `MelPosterior`")
+    apart = (ours.float() - theirs.float()).transpose(1, 2)  # [B, T, Z]
+    mel = apart[..., PITCH_LATENTS:] @ model.posterior.synthesis  # [B, T, 2M]
+    return mel.abs().mean() + 0.1 * apart[..., :PITCH_LATENTS].abs().mean()
+
+
 def predict(
-    model: Generator, batch: list[Tensor], dice: torch.Generator
+    model: Generator, batch: list[Tensor], dice: torch.Generator, spoil: float = 0.0
 ) -> tuple[PriorOutput, Tensor, Tensor]:
     """The prior of a batch, speaker vector [B, G, 1], cross-attention [B, H, T, P]."""
     _, tokens, ids, lengths, reference = batch[:5]
+    if spoil:
+        tokens = spoilt(tokens, spoil, dice)
     with record(model, ["prior.attn.pattern"]) as seen, torch.autocast("cpu", torch.bfloat16):
         speaker = model.speaker_vector(reference)[..., None]
         features = model.features(tokens)
@@ -80,16 +95,20 @@ def predict(
 
 
 def prior_losses(
-    model: Generator, batch: list[Tensor], step: int, flow: bool = True
+    model: Generator, batch: list[Tensor], step: int, flow: bool = True, spoil: float = 0.0
 ) -> dict[str, Tensor]:
-    """Negative log-likelihood per latent value, the mean's share of variance not explained, guide."""
+    """Negative log-likelihood per latent value, the mean's share of variance not explained, guide, and
+    the error of the log-mel that the mean alone comes to.
+    """
     dice = torch.Generator().manual_seed(step)
     with torch.no_grad():
-        placed, _ = sample_latents(model, batch[0], batch[5], dice)
-    out, speaker, pattern = predict(model, batch, dice)
+        sample, _ = sample_latents(model, batch[0], batch[5], dice)
+    out, speaker, pattern = predict(model, batch, dice, spoil)
+    placed, plain = sample, out.mean
     if flow:
         with torch.autocast("cpu", torch.bfloat16):
-            placed = model.flow(placed, out.mask, speaker)
+            placed = model.flow(sample, out.mask, speaker)
+            plain = model.flow.inverse(out.mean, out.mask, speaker)
     mean, log_std, placed = out.mean.float(), out.log_std.float().clamp(-6, 3), placed.float()
     error = (placed - mean).square()
     guide, hit = guide_loss(pattern, batch[7])
@@ -97,6 +116,7 @@ def prior_losses(
         "nll": (log_std + 0.5 * error * torch.exp(-2 * log_std)).mean(),
         "unexplained": (error.mean((0, 2)) / placed.var((0, 2))).mean(),
         "first": (error.mean((0, 2)) / placed.var((0, 2)))[:12].mean(),
+        "copy": mel_error(model, plain, sample),
         "guide": guide,
         "pointer": hit,
     }
@@ -125,13 +145,13 @@ def train_prior(
     data, held = Aligned(folder), Aligned(folder, "dev")
     model.codebook.copy_(torch.from_numpy(np.load(folder / "codebook.npy")))
     if not (out / "state.pt").exists():
-        share = start_prior(model, data, config, config.fit_batches)
+        share = start_prior(model, data, config, config.fit_batches, config.spoil)
         say(f"codes and speaker leave {share:.3f} of the latents' variance to learn")
         run.save()
 
     def losses(number: int) -> dict[str, Tensor]:
         batch = data.aligned(config, np.random.default_rng((config.seed, number)))
-        return prior_losses(model, batch, number, number >= config.flow_from)
+        return prior_losses(model, batch, number, number >= config.flow_from, config.spoil)
 
     def validate() -> dict[str, float]:
         parts = prior_losses(
@@ -142,7 +162,7 @@ def train_prior(
     task = Task(
         slow_and_fast(model, (model.prior, model.flow)),
         losses,
-        {"nll": 1.0, "guide": config.guide},
+        {"nll": 1.0, "guide": config.guide, "copy": config.copy_weight},
         later=text_parts(model) if config.freeze_text else (),
         validate=validate if held.entries else None,
     )

@@ -125,6 +125,21 @@ def _pointer(spans: np.ndarray, frames: int) -> np.ndarray:
     return path
 
 
+def spoilt(tokens: Tensor, share: float, dice: torch.Generator) -> Tensor:
+    """Tokens [B, S] with about `share` of them, in runs of four on average, taken from other rows; every
+    fourth row stays whole.
+    """
+    count, length = tokens.shape
+    begins = torch.rand(count, length, generator=dice) < share / 4
+    goes_on = torch.rand(count, length, generator=dice) < 0.75
+    wrong, state = torch.zeros_like(begins), torch.zeros(count, dtype=torch.bool)
+    for step in range(length):
+        state = begins[:, step] | (state & goes_on[:, step])
+        wrong[:, step] = state
+    wrong &= torch.rand(count, 1, generator=dice) >= 0.25
+    return torch.where(wrong, tokens.roll((1, 7), (0, 1)), tokens)
+
+
 def sample_latents(
     model: Generator, wave: Tensor, f0: Tensor, dice: torch.Generator, moved: bool = False
 ) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from voxray.models.decoder_istft import IstftDecoder
 from voxray.models.generator import Generator
 from voxray.models.posterior_mel import MelPosterior
 
-from .segments import Aligned, Segments, SegmentSize, sample_latents
+from .segments import Aligned, Segments, SegmentSize, sample_latents, spoilt
 
 SPEAKER_RIDGE = 0.05  # a speaker vector is seen once a clip, a code in every frame
 QUIET = 0.1  # share of its random first weights that the network's projection keeps
@@ -30,9 +30,11 @@ def start_latents(model: Generator, data: Segments, clips: int, seed: int) -> No
 
 
 @torch.no_grad()
-def start_prior(model: Generator, data: Aligned, size: SegmentSize, batches: int) -> float:
-    """Fit the prior's linear path to `batches` batches; returns the share of variance not explained
-    (mean over the latents) on a third as many others.
+def start_prior(
+    model: Generator, data: Aligned, size: SegmentSize, batches: int, spoil: float = 0.0
+) -> float:
+    """Fit the prior's linear path to `batches` batches, a share of whose tokens is spoilt; returns the
+    share of variance not explained (mean over the latents) on a third as many others.
     """
     direct = model.prior.direct
     if direct is None:
@@ -40,7 +42,7 @@ def start_prior(model: Generator, data: Aligned, size: SegmentSize, batches: int
     model.eval()
     wide = direct.codes.in_features
     _level_speakers(model, data, size, batches)
-    gram, cross, power, count = _moments(model, data, size, range(batches))
+    gram, cross, power, count = _moments(model, data, size, range(batches), spoil)
     ridge = torch.full((len(gram),), 1e-3 * count, dtype=gram.dtype)  # codes: unit variance, too
     ridge[wide:-1], ridge[-1] = SPEAKER_RIDGE * count, 1e-6 * count
     weight = torch.linalg.solve(gram + torch.diag(ridge), cross)  # [K C + G + 1, Z]
@@ -53,7 +55,7 @@ def start_prior(model: Generator, data: Aligned, size: SegmentSize, batches: int
     project.bias[:latents] = 0.0
     project.bias[latents:] = left.clamp_min(1e-6).sqrt().log()
     others = range(batches, batches + max(1, batches // 3))
-    left, whole = _left(weight, *_moments(model, data, size, others))
+    left, whole = _left(weight, *_moments(model, data, size, others, spoil))
     model.train()
     return float((left / whole).mean())
 
@@ -76,12 +78,12 @@ def _left(
 
 
 def _moments(
-    model: Generator, data: Aligned, size: SegmentSize, numbers: range
+    model: Generator, data: Aligned, size: SegmentSize, numbers: range, spoil: float
 ) -> tuple[Tensor, Tensor, Tensor, int]:
     """Sums over frames: inputs by inputs [I, I], inputs by latents [I, Z], squared latents [Z]; frames."""
     gram, cross, power, count = 0.0, 0.0, 0.0, 0
     for number in numbers:
-        inputs, latents = _frames(model, data, size, number)
+        inputs, latents = _frames(model, data, size, number, spoil)
         gram = gram + (inputs.t() @ inputs).double()
         cross = cross + (inputs.t() @ latents).double()
         power = power + latents.double().square().sum(0)
@@ -90,13 +92,14 @@ def _moments(
 
 
 def _frames(
-    model: Generator, data: Aligned, size: SegmentSize, number: int
+    model: Generator, data: Aligned, size: SegmentSize, number: int, spoil: float
 ) -> tuple[Tensor, Tensor]:
     """Inputs [N, K C + G + 1] of the linear path and the latents [N, Z] of a batch's frames."""
     assert model.prior.direct is not None
     batch = data.aligned(size, np.random.default_rng((7, number)))
-    z, _ = sample_latents(model, batch[0], batch[5], torch.Generator().manual_seed(number))
-    features = model.features(batch[1])
+    dice = torch.Generator().manual_seed(number)
+    z, _ = sample_latents(model, batch[0], batch[5], dice)
+    features = model.features(spoilt(batch[1], spoil, dice))
     around = model.prior.direct.around(features)  # [B, K C, T]
     speaker = model.speaker_vector(batch[4])[..., None].expand(-1, -1, z.shape[2])
     one = torch.ones_like(speaker[:, :1])
