@@ -19,6 +19,7 @@ from voxray.train.autoencoder import AutoencoderTraining
 from voxray.train.content import ContentTraining
 from voxray.train.gpt import GPTTraining
 from voxray.train.joint import JointTraining
+from voxray.train.polish import PolishTraining
 from voxray.train.prepare import add_pitch, prepare
 from voxray.train.prior import PriorTraining
 from voxray.voice import Voice
@@ -67,10 +68,13 @@ def test_a_model_is_trained_joined_saved_and_speaks(store: Path, tmp_path: Path)
         **SHORT,
     )  # fmt: skip
     joint = JointTraining(model=GENERATOR, batch=2, segment_tokens=20, validate_every=1, **SHORT)
-    parts = [part.model_dump_json() for part in (copy, prior, joint)]
-    stages.run_generator(store, runs / "generator", *parts[:2], said.append, parts[2])
+    polish = PolishTraining(model=GENERATOR, batch=2, segment_tokens=20, alone=1, **SHORT)
+    parts = [part.model_dump_json() for part in (copy, prior, joint, polish)]
+    stages.run_generator(store, runs / "generator", *parts[:2], said.append, *parts[2:])
     tuned = (runs / "generator" / "joint" / "log.jsonl").read_text(encoding="utf-8")
     assert '"kl"' in tuned and '"unexplained"' in tuned
+    polished = (runs / "generator" / "polish" / "log.jsonl").read_text(encoding="utf-8")
+    assert '"adversary"' in polished and '"discriminator"' in polished
     gpt = GPTTraining(model=GPT, batch=2, max_tokens=60, max_phones=40, **SHORT)
     stages.run_gpt(store, runs / "gpt", gpt.model_dump_json(), said.append)
 

@@ -34,6 +34,9 @@ def train(
     joint_settings: Annotated[
         Path | None, typer.Option("--joint-config", help="For the generator's third part.")
     ] = None,
+    polish_settings: Annotated[
+        Path | None, typer.Option("--polish-config", help="For the generator's fourth part.")
+    ] = None,
     start: Annotated[
         Path | None, typer.Option("--start", help="For content: Whisper tiny's torch file.")
     ] = None,
@@ -44,10 +47,11 @@ def train(
     from ..train import stages
 
     given, second, third = _read(settings), _read(prior_settings), _read(joint_settings)
+    fourth = _read(polish_settings)
     if stage is Stage.content:
         stages.run_content(data, output, given, _say, start)
     elif stage is Stage.generator:
-        stages.run_generator(data, output, given, second, _say, third)
+        stages.run_generator(data, output, given, second, _say, third, fourth)
     elif stage is Stage.gpt:
         stages.run_gpt(data, output, given, _say)
     else:

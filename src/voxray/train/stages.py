@@ -1,7 +1,8 @@
 """The stages of `voxray train`, each from what the one before left in the store or in `runs/`.
 
 content: hidden.f16 -> encoder, quantiser -> tokens.i16, labels of people's clips by forced alignment.
-generator: part 1 (posterior, decoder) in OUT/copy, part 2 (prior, flow, speaker) in OUT/prior.
+generator: posterior and decoder in OUT/copy; prior, flow, speaker in OUT/prior; all of it in OUT/joint; the
+decoder on what the prior says in OUT/polish. A part of no steps is left out.
 gpt: tokens and labels -> GPT. bundle: the three runs -> a folder that speaks.
 """
 
@@ -32,6 +33,7 @@ from .content import (
 from .gpt import GPTTraining, train_gpt
 from .joint import JointTraining, train_joint
 from .label import align_people
+from .polish import PolishTraining, train_polish
 from .prior import PriorTraining, train_prior
 from .run import Say, Schedule
 from .store import Store
@@ -59,15 +61,19 @@ def run_content(data: Path, out: Path, settings: str, say: Say, start: Path | No
 
 
 def run_generator(
-    data: Path, out: Path, copy: str, prior: str, say: Say, joint: str = "{}"
+    data: Path, out: Path, copy: str, prior: str, say: Say, joint: str = "{}", polish: str = "{}"
 ) -> None:
-    """Part 1, part 2 on the frozen latents of part 1, then all of it together."""
+    """Part 1, part 2 on the frozen latents of part 1, all of it together, then the decoder once more."""
     first = AutoencoderTraining.model_validate_json(copy)
     second = PriorTraining.model_validate_json(prior)
     third = JointTraining.model_validate_json(joint)
+    fourth = PolishTraining.model_validate_json(polish)
     model = train_autoencoder(data, out / "copy", first, say)
     model = train_prior(data, out / "prior", model, second, say)
-    train_joint(data, out / "joint", model, third, say)
+    if third.steps:
+        model = train_joint(data, out / "joint", model, third, say)
+    if fourth.steps:
+        train_polish(data, out / "polish", model, fourth, say)
 
 
 def run_gpt(data: Path, out: Path, settings: str, say: Say) -> None:
@@ -76,13 +82,11 @@ def run_gpt(data: Path, out: Path, settings: str, say: Say) -> None:
 
 
 def bundle_runs(runs: Path, name: str = "mini", training: str = "") -> Bundle:
-    """The averaged weights of `runs/content`, `runs/gpt` and the last part of `runs/generator`, as one
-    model: part 3 where it was trained, else part 2.
+    """The averaged weights of `runs/content`, `runs/gpt` and the last part of `runs/generator` that was
+    trained, as one model.
     """
     content, gpt = runs / "content", runs / "gpt"
-    last, kind = runs / "generator" / "joint", JointTraining
-    if not (last / "state.pt").is_file():
-        last, kind = runs / "generator" / "prior", PriorTraining
+    last, kind = _last_part(runs / "generator")
     config = BundleConfig(
         name=name,
         content=_settings(content, ContentTraining).model,
@@ -103,6 +107,14 @@ def bundle_runs(runs: Path, name: str = "mini", training: str = "") -> Bundle:
     bundle.generator.codebook.copy_(bundle.quantiser.codebook)
     bundle.gpt.load_state_dict(_state(gpt)["gpt"])
     return bundle
+
+
+def _last_part(generator: Path) -> tuple[Path, type[PriorTraining]]:
+    """The folder and the settings' class of the last part that was trained."""
+    for name, kind in (("polish", PolishTraining), ("joint", JointTraining)):
+        if (generator / name / "state.pt").is_file():
+            return generator / name, kind
+    return generator / "prior", PriorTraining
 
 
 def _settings(folder: Path, kind: type[Settings]) -> Settings:

@@ -1,0 +1,121 @@
+"""`voxray train generator`, fourth part: the decoder tuned on what the prior says, against discriminators.
+
+When speaking, the decoder reads the prior's mean, which is smoother than any recording's latents. Here
+it learns to make recordings out of that: every step predicts the latents of a segment from its tokens
+(pitch latents are the true ones, so that both waves sing in step), decodes them, and compares with the
+recording: spectral loss, least-squares GAN and feature matching (Kong et al. 2020, HiFi-GAN, eq. 4-7)
+with the small spectral discriminators of UnivNet (Jang et al. 2021). All but the decoder stands still.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from voxray.config import SpectralDiscriminatorConfig
+from voxray.models.discriminators import Judgement, SpectralDiscriminators
+from voxray.models.generator import Generator
+from voxray.models.posterior_mel import PITCH_LATENTS, pitch_latents
+
+from .autoencoder import spectral_loss
+from .losses import adversarial_loss, discriminator_loss, feature_loss
+from .prior import PriorTraining, predict
+from .run import Run, Say, Task, fit, silent
+from .segments import Aligned
+
+
+class PolishTraining(PriorTraining):
+    """Settings of the fourth part of a generator run."""
+
+    steps: int = 1500
+    batch: int = 6
+    segment_tokens: int = 24
+    max_phones: int = 32
+    rate: float = 4e-4
+    discriminators: SpectralDiscriminatorConfig = SpectralDiscriminatorConfig()
+    spectrum: float = 15.0  # weight of the spectral loss
+    adversary: float = 1.0  # of the GAN's and the feature matching's
+    alone: int = 100  # steps that the discriminators learn alone before they are listened to
+
+
+def expected_latents(model: Generator, batch: list[Tensor], dice: torch.Generator) -> Tensor:
+    """What the prior says of a batch's segments, with their true pitch: latents [B, Z, T]."""
+    with torch.no_grad():
+        out, speaker, _ = predict(model, batch, dice)
+        with torch.autocast("cpu", torch.bfloat16):
+            z = model.flow.inverse(out.mean, out.mask, speaker).float()
+        return torch.cat([pitch_latents(batch[5]).transpose(1, 2), z[:, PITCH_LATENTS:]], dim=1)
+
+
+def _judged(judge: SpectralDiscriminators, wave: Tensor, *, learn: bool) -> list[Judgement]:
+    """Judgements of waves [B, N]; unless `learn`, the discriminators' weights get no gradient."""
+    wave = wave[:, None]
+    if learn:
+        return judge(wave)
+    fixed = {name: value.detach() for name, value in judge.named_parameters()}
+    return functional_call(judge, fixed, (wave,))
+
+
+def polish_losses(
+    model: Generator, judge: SpectralDiscriminators, batch: list[Tensor], step: int, heard: bool
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Losses of decoder and discriminators, and the waves [B, N] made; `heard`: the GAN counts."""
+    wave, f0, band = batch[0], batch[5], batch[6]
+    dice = torch.Generator().manual_seed(step)
+    z = expected_latents(model, batch, dice)
+    with torch.autocast("cpu", torch.bfloat16):
+        made = model.decoder(z, None, torch.randn(wave.shape, generator=dice), f0).audio
+    real = _judged(judge, wave, learn=True)
+    parts = {
+        "spectrum": spectral_loss(made, wave, band),
+        "discriminator": discriminator_loss(real, _judged(judge, made.detach(), learn=True)),
+        "adversary": made.new_zeros(()),
+        "features": made.new_zeros(()),
+    }
+    if heard:
+        said = _judged(judge, made, learn=False)
+        parts["adversary"] = adversarial_loss(said)
+        parts["features"] = feature_loss(real, said)
+    return parts, made
+
+
+def train_polish(
+    folder: Path, out: Path, model: Generator, config: PolishTraining, say: Say = silent
+) -> Generator:
+    """Train on a store with tokens and labels; `model` has a trained prior."""
+    torch.manual_seed(config.seed)  # initial weights of the discriminators only
+    judge = SpectralDiscriminators(config.discriminators)
+    run = Run(out, {"generator": model, "judge": judge})
+    data, held = Aligned(folder), Aligned(folder, "dev")
+    for part in (model.prior, model.flow, model.speaker):
+        part.requires_grad_(False).eval()  # without dropout, as when speaking
+
+    def losses(number: int) -> dict[str, Tensor]:
+        batch = data.aligned(config, np.random.default_rng((config.seed, number)))
+        return polish_losses(model, judge, batch, number, number >= config.alone)[0]
+
+    def validate() -> dict[str, float]:
+        batch = held.aligned(config, np.random.default_rng(0))
+        parts, audio = polish_losses(model, judge, batch, 0, True)
+        run.hear("polished", audio[0].float().numpy(), model.config.sample_rate)
+        return {"loss": float(parts["spectrum"]), **{k: float(v) for k, v in parts.items()}}
+
+    weight = config.adversary
+    task = Task(
+        [{"params": list(model.decoder.parameters())}, {"params": list(judge.parameters())}],
+        losses,
+        {
+            "spectrum": config.spectrum,
+            "adversary": weight,
+            "features": weight,
+            "discriminator": 1.0,
+        },
+        validate=validate if held.entries else None,
+        betas=(0.8, 0.99),
+    )
+    fit(run, task, config, say)
+    return model
