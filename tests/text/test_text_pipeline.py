@@ -35,6 +35,7 @@ def test_every_phoneme_knows_its_word_and_span():
         (MIXED, "zh zh zh zh zh en zh"),
         ("Version 8.20发布了", "en en zh"),
         ("我买了3 apples和2个banana", "zh zh zh zh en zh zh en"),
+        ("用Q3，2.0版本", "zh en zh"),
     ],
 )
 def test_language_by_script(text, languages):
@@ -45,7 +46,7 @@ def test_language_by_script(text, languages):
 
 
 def test_bare_number_takes_the_given_language():
-    assert str(speak("1234", "zh")).startswith("y i1 q ian1")
+    assert str(speak("1234", "zh")).startswith("y i4 q ian1")
     assert str(speak("12", "en")) == "T W EH1 L V"
 
 
@@ -92,6 +93,7 @@ def test_refusals(text):
 
 def test_other_scripts_are_reported():
     assert "し" in speak("hello こし").warnings[0]
+    assert not speak("2½ m²").warnings
 
 
 def test_published_convention():

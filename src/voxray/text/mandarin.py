@@ -25,6 +25,11 @@ _SYLLABIC_ER = frozenset(
 )
 
 
+_DIGITS = frozenset("零〇一二三四五六七八九幺")
+_IN_NUMBER = _DIGITS | frozenset("十百千万亿点两第")
+_NAMED = frozenset("月号楼")
+_CHANGED = {"百": "4", "千": "4", "万": "2", "亿": "2"}
+
 UNREADABLE = "?5"  # stands for a character that has no known reading; it stays silent
 
 
@@ -64,7 +69,9 @@ def _clause(text: SpanText, fixed: dict[int, str]) -> list[Unit]:
         at += len(word)
     units: list[Unit] = []
     at = 0
-    for foot in sandhi.apply(feet):
+    feet = sandhi.apply(feet)
+    _ones(text.text, feet)
+    for foot in feet:
         _erhua(foot)
         done = 0
         for size in foot.sizes:
@@ -74,6 +81,27 @@ def _clause(text: SpanText, fixed: dict[int, str]) -> list[Unit]:
             at += size
             done += size
     return units
+
+
+def _ones(text: str, feet: list[Foot]) -> None:
+    """一 as a digit and in 一月, 一号, 一楼 is not changed; 一百, 一千, 一万, 一亿 begin a number changed."""
+    places = [(foot, i) for foot in feet for i in range(len(foot.text))]
+    for at, (foot, i) in enumerate(places):
+        before, after = text[at - 1 : at] if at else "", text[at + 1 : at + 2]
+        if text[at] != "一" or not after:
+            continue
+        if _is_digit(before, after, text[at + 2 : at + 3]):
+            foot.set_tone(i, "1")
+        elif after in _CHANGED and before not in _IN_NUMBER:
+            foot.set_tone(i, _CHANGED[after])
+
+
+def _is_digit(before: str, after: str, next_but_one: str) -> bool:
+    if after in _DIGITS or after in _NAMED:
+        return True
+    if after in "比到":
+        return next_but_one in _IN_NUMBER
+    return (after == "日" and before == "月") or (after == "年" and before in _DIGITS)
 
 
 def _erhua(foot: Foot) -> None:

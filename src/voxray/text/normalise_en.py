@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 
 from . import numbers_en as say
+from .amounts_en import UNIT_RE, money, quantity
+from .roman_en import RULES as ROMAN
 from .rules import Rule, apply, rule
 from .spans import SpanText
 
@@ -19,6 +21,7 @@ _MONTH |= {name[:3].lower(): name for name in _MONTHS.split() if name != "May"} 
     "sept": "September"
 }
 _MONTH_RE = "|".join(sorted(_MONTH, key=len, reverse=True))
+_YEAR = r"(?:,?\s+(?P<year>(?:1\d|20)\d\d)\b(?![,.]\d))?"
 _NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+"
 _ABBREVIATIONS = {
     "mr": "Mister", "mrs": "Missis", "ms": "Miz", "dr": "Doctor", "prof": "Professor",
@@ -30,38 +33,19 @@ _ABBREVIATIONS = {
     "blvd": "Boulevard", "rd": "Road", "messrs": "Messieurs",
 }  # fmt: skip
 _BEFORE_A_NAME = "mr mrs ms dr prof st gen col capt lt sgt sen rev gov hon mt ft".split()
-_UNITS = {
-    "km/h": "kilometer per hour", "kmh": "kilometer per hour", "mph": "mile per hour",
-    "m/s": "meter per second", "km": "kilometer", "cm": "centimeter", "mm": "millimeter",
-    "nm": "nanometer", "kg": "kilogram", "mg": "milligram", "lb": "pound", "lbs": "pound",
-    "oz": "ounce", "ft": "foot", "mi": "mile", "ml": "milliliter", "mL": "milliliter",
-    "hr": "hour", "hrs": "hour", "min": "minute", "mins": "minute", "sec": "second",
-    "secs": "second", "ms": "millisecond", "Hz": "hertz", "kHz": "kilohertz", "MHz": "megahertz",
-    "GHz": "gigahertz", "kB": "kilobyte", "KB": "kilobyte", "MB": "megabyte", "GB": "gigabyte",
-    "TB": "terabyte", "kW": "kilowatt", "kWh": "kilowatt hour", "°C": "degree Celsius",
-    "°F": "degree Fahrenheit", "°": "degree", "px": "pixel", "dpi": "dot per inch",
-    "fps": "frame per second", "dB": "decibel", "m²": "square meter", "km²": "square kilometer",
-    "m": "meter", "g": "gram", "l": "liter", "L": "liter", "h": "hour", "s": "second", "W": "watt",
-    "V": "volt",
-}  # fmt: skip
-_CLOSE_UNITS = frozenset("m g l L h s W V".split())
-_UNIT_RE = "|".join(sorted((re.escape(u) for u in _UNITS), key=len, reverse=True))
-_IRREGULAR_PLURAL = {"foot": "feet", "inch": "inches", "hertz": "hertz", "kilohertz": "kilohertz",
-                     "megahertz": "megahertz", "gigahertz": "gigahertz"}  # fmt: skip
-_MONEY = {
-    "$": ("dollar", "cent"), "€": ("euro", "cent"), "£": ("pound", "penny"),
-    "¥": ("yuan", "fen"), "₹": ("rupee", "paisa"), "₩": ("won", "jeon"), "₽": ("ruble", "kopek"),
-}  # fmt: skip
-_UNCOUNTED = {"yuan": "yuan", "fen": "fen", "won": "won", "jeon": "jeon", "penny": "pence",
-              "paisa": "paise"}  # fmt: skip
-_SCALE_WORDS = {"k": "thousand", "m": "million", "b": "billion", "bn": "billion", "t": "trillion"}
 _SYMBOLS = {"&": " and ", "@": " at ", "%": " percent ", "+": " plus ", "=": " equals ",
             "≈": " is about ", "≤": " at most ", "≥": " at least ", "<": " less than ",
             ">": " greater than ", "×": " times ", "÷": " divided by ", "±": " plus or minus ",
             "√": " the square root of ", "°": " degrees ", "π": " pi ", "²": " squared ",
             "³": " cubed ", "μ": " micro ", "½": " one half ", "¼": " one quarter ",
             "¾": " three quarters ", "→": " to ", "©": " copyright ", "_": " ", "/": " slash ",
-            "\\": " backslash ", "~": " about "}  # fmt: skip
+            "\\": " backslash ", "~": " about ", "¢": " cents "}  # fmt: skip
+_BEFORE_A_NUMBER = {
+    "fig": "figure", "vol": "volume", "ch": "chapter", "p": "page", "pp": "pages", "eq": "equation",
+    "art": "article", "para": "paragraph", "ver": "version", "no": "number", "nos": "numbers",
+}  # fmt: skip
+_DAYS = {"mon": "Monday", "tue": "Tuesday", "wed": "Wednesday", "thu": "Thursday", "fri": "Friday"}
+_PARTS = {"½": "one half", "¼": "one quarter", "¾": "three quarters"}
 
 
 def normalise(text: SpanText) -> SpanText:
@@ -69,44 +53,14 @@ def normalise(text: SpanText) -> SpanText:
     return apply(_RULES, text)
 
 
-def _many(amount: str, unit: str) -> str:
-    first, *rest = unit.split(" ")
-    if amount in ("1", "1.0", "1.00"):
-        return unit
-    first = _IRREGULAR_PLURAL.get(first, _UNCOUNTED.get(first, first + "s"))
-    return " ".join((first, *rest))
-
-
-def _money(match: re.Match[str], comma: bool = False) -> str:
-    major, minor = _MONEY[match["sign"]]
-    amount, scale = match["amount"], match["scale"]
-    whole, _, cents = amount.replace(",", "").partition(".")
-    if scale or len(cents) > 2:
-        word = f" {_SCALE_WORDS.get(scale.lower(), scale)}" if scale else ""
-        return f"{say.decimal(amount)}{word} {_UNCOUNTED.get(major, major + 's')}"
-    parts: list[str] = []
-    if int(whole or 0) or not int(cents or 0):
-        parts.append(f"{say.cardinal(int(whole or 0), comma)} {_many(whole or '0', major)}")
-    if int(cents or 0):
-        hundredths = int(cents.ljust(2, "0"))
-        parts.append(f"{say.cardinal(hundredths)} {_many(str(hundredths), minor)}")
-    return " and ".join(parts)
-
-
-def _unit(match: re.Match[str]) -> str | None:
-    unit, amount = match["unit"], match["amount"]
-    if unit in _CLOSE_UNITS and " " in match[0]:
-        return None
-    return f"{say.decimal(amount)} {_many(amount, _UNITS[unit])}"
-
-
 def _time(match: re.Match[str]) -> str | None:
     hour, minute = int(match["hour"]), int(match["minute"])
     if hour > 24 or minute > 59:
         return None
     half = (match["half"] or "").lower()[:1]
-    if not half and hour > 12:
-        hour, half = hour - 12, "p"
+    if not half and (hour > 12 or (hour == 0 and minute)):
+        half = "p" if 12 < hour < 24 else "a"
+        hour = hour % 12 or 12
     words = say.cardinal(hour)
     if minute:
         words += f" {'oh ' if minute < 10 else ''}{say.cardinal(minute)}"
@@ -122,11 +76,17 @@ def _month_day(match: re.Match[str]) -> str | None:
     day = int(match["day"])
     if not 1 <= day <= 31:
         return None
-    return f"{_MONTH[match['month'].lower()]} {say.ordinal(day)}"
+    until = f" to {say.ordinal(int(match['until']))}" if match["until"] else ""
+    return f"{_MONTH[match['month'].lower()]} {say.ordinal(day)}{until}{_year(match)}"
 
 
 def _day_month(match: re.Match[str]) -> str:
-    return f"the {say.ordinal(int(match['day']))} of {_MONTH[match['month'].lower()]}"
+    day = say.ordinal(int(match["day"]))
+    return f"the {day} of {_MONTH[match['month'].lower()]}{_year(match)}"
+
+
+def _year(match: re.Match[str]) -> str:
+    return f", {say.pairs(int(match['year']))}" if match["year"] else ""
 
 
 def _iso_date(match: re.Match[str]) -> str | None:
@@ -139,6 +99,13 @@ def _iso_date(match: re.Match[str]) -> str | None:
 
 def _telephone(match: re.Match[str]) -> str:
     return ", ".join(say.digits(group) for group in re.findall(r"\d+", match[0]))
+
+
+def _mixed(match: re.Match[str]) -> str | None:
+    whole, above, below = (int(group) for group in match.groups())
+    if not 0 < above < below <= 100:
+        return None
+    return f"{say.cardinal(whole)} and {say.fraction(above, below)}"
 
 
 def _fraction(match: re.Match[str]) -> str | None:
@@ -157,9 +124,21 @@ def _whole(match: re.Match[str]) -> str:
 def _abbreviation(match: re.Match[str]) -> str | None:
     word, follows = match[1].lower(), match.string[match.end() :]
     spoken: str | None = _ABBREVIATIONS[word]
-    if word in _BEFORE_A_NAME and not re.match(r"\s*[A-Z]", follows):
+    if word in _BEFORE_A_NAME and not re.match(r"\s*[A-Z&]", follows):
         spoken = {"st": "Street", "dr": "Drive"}.get(word)
     return spoken + _full_stop(match) if spoken else None
+
+
+def _numbered(match: re.Match[str]) -> str:
+    return _BEFORE_A_NUMBER[match[1].lower()] + " "
+
+
+def _day_name(match: re.Match[str]) -> str:
+    return _DAYS[match[1][:3].lower()] + _full_stop(match)
+
+
+def _month_name(match: re.Match[str]) -> str:
+    return _MONTH[match[1].lower()] + _full_stop(match)
 
 
 def _full_stop(match: re.Match[str]) -> str:
@@ -189,9 +168,16 @@ def _address(match: re.Match[str]) -> str:
 _CASE = re.IGNORECASE
 _RULES: tuple[Rule, ...] = (
     rule(r"https?://[\w./@-]*\w|www\.[\w./-]*\w|[\w.-]+@[\w-]+(?:\.[\w-]+)*\.\w+", _address),
-    rule(r"\b(\w+)\.(com|org|net|edu|gov|io|ai)\b", r"\1 dot \2", _CASE),
+    rule(
+        r"\b(\w+)\.(com|org|net|edu|gov|io|ai|txt|pdf|py|js|exe|jpg|png|gif|mp3|mp4|wav|csv|json|html|zip|docx?)\b",
+        r"\1 dot \2",
+        _CASE,
+    ),
     rule(r"\bi\.e\.", "that is", _CASE),
     rule(r"\be\.g\.", "for example", _CASE),
+    rule(r"\bPh\.?\s?D\b\.?", lambda m: "P H D" + _full_stop(m) * m[0].endswith(".")),
+    rule(r"\bet al\.(?=\s*[\w,])", "et al"),
+    rule(r"(?<=[\dm])\s?[-~]\s?(?=\d{1,2}(?::\d\d)?\s?[ap]\.?m\b|\d{1,2}:\d\d)", " to ", _CASE),
     rule(r"\b(\d{1,2}):00\s*([ap])\.?m\b\.?", r"\1 \2m", _CASE),
     rule(
         r"\b(?P<hour>\d{1,2}):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?"
@@ -207,48 +193,70 @@ _RULES: tuple[Rule, ...] = (
     rule(r"\ba\.m\.", "A M", _CASE),
     rule(r"\bp\.m\.", "P M", _CASE),
     rule(r"\b(?:[A-Za-z]\.){2,}", _dotted),
-    rule(r"\bno\.\s*(?=\d)", "number ", _CASE),
+    *ROMAN,
+    rule(r"\b(" + "|".join(_BEFORE_A_NUMBER) + r")\.\s*(?=\d)", _numbered, _CASE),
     rule(r"#(?=\d)", "number "),
     rule(r"\b(" + "|".join(_ABBREVIATIONS) + r")\.(?=\s|,|$)", _abbreviation, _CASE),
     rule(
-        rf"\b(?P<month>{_MONTH_RE})\.?\s+(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\b(?!:)",
+        rf"\b(?P<month>{_MONTH_RE})\.?\s+(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\b"
+        rf"(?:\s?-\s?(?P<until>\d{{1,2}})(?:st|nd|rd|th)?\b)?{_YEAR}(?!:)",
         _month_day,
         _CASE,
     ),
     rule(
-        rf"\b(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<month>{_MONTH_RE})\b\.?",
+        rf"\b(?:the\s+)?(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<month>{_MONTH_RE})\b"
+        rf"(?:\.(?=\s*[\w,]))?{_YEAR}",
         _day_month,
         _CASE,
     ),
+    rule(r"\b(Jan|Feb|Aug|Sept|Oct|Nov|Dec)\.(?=\s|,|$)", _month_name),
+    rule(r"\b(Mon|Tues?|Weds?|Thu|Thurs?|Fri)\.(?=,|\s+[A-Z\d]|$)", _day_name),
     rule(r"\b(?P<year>\d{4})-(?P<month>\d{2})-(?P<day>\d{2})\b", _iso_date),
     rule(r"\b(?P<year>\d{4})/(?P<month>\d{1,2})/(?P<day>\d{1,2})\b", _iso_date),
     rule(r"\b(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4})\b", _iso_date),
     rule(
-        r"(?:\+\d{1,3}[ -])?\(?\b\d{3}\)?[ -]\d{3}-\d{4}\b|\b0\d{2,3}-\d{7,8}\b|\b\d{3}-\d{4}\b"
-        r"|\b1[3-9]\d{9}\b",
+        r"(?:\+?\b\d{1,3}[ -]?)?(?:,\d{3},\s?|\b\d{3}[ .-])\d{3}[ .-]\d{4}\b|\+\d{1,3}(?:[ -]\d{2,5}){2,5}\b"
+        r"|\b0\d{2,4}[ -]\d{3,4}[ -]?\d{3,4}\b|\b\d{3}-\d{4}\b|\b1[3-9]\d{9}\b"
+        r"|\b(?<=[Cc]all )\d{3}\b|\b(?<=[Dd]ial )\d{3,}\b",
         _telephone,
     ),
+    rule(r"\b24/7\b", "twenty-four seven"),
+    rule(r"\b9/11\b", "nine eleven"),
+    rule(rf"([$€£¥₹₩₽])\s?({_NUMBER})\s?[-~]\s?\1?(?=\d)", r"\2 to \1"),
     rule(
         rf"(?:US|USD)?(?P<sign>[$€£¥₹₩₽])\s?(?P<amount>{_NUMBER})"
         r"(?:\s?(?P<scale>thousand|million|billion|trillion|bn\b|[kmbt]\b))?",
-        _money,
+        money,
         _CASE,
     ),
+    rule(rf"(?P<amount>{_NUMBER})\s?(?P<sign>[€£¥₹₩₽])(?P<scale>)", money),
     rule(r"'?\b([2-9]0)s\b", lambda m: say.plural(say.cardinal(int(m[1])))),
     rule(r"\b(1\d\d0|20\d0)s\b", lambda m: say.plural(say.year(int(m[1])))),
     rule(r"\bC\+\+", "C plus plus"),
     rule(r"\b([CF])#(?!\d)", r"\1 sharp"),
+    rule(r"(\d+)\^-(\d+)", r"\1 to the power of minus \2"),
+    rule(r"(?<=[A-Za-z])-(?=\d)", " "),
+    rule(r"(?<=\d)\s?[-−]\s?(?=\d+(?:\.\d+)?\s?=)", " minus "),
+    rule(r"(?<=[\d%])\s?[-–~]\s?(?=\d)", " to "),
     rule(r"(?<![\w.])[-−](?=\d)", "minus "),
-    rule(rf"(?<![\w.])(?P<amount>{_NUMBER})\s?(?P<unit>{_UNIT_RE})(?![\w'])", _unit),
+    rule(r"\b(\d)'\s?(\d{1,2})\b(?!')", r"\1 foot \2"),
+    rule(rf"(?<![\w.])(?P<amount>{_NUMBER})\s?(?P<unit>{UNIT_RE})(?![\w'²³])", quantity),
     rule(rf"({_NUMBER})\s?%", lambda m: f"{say.decimal(m[1])} percent"),
     rule(rf"({_NUMBER})\s?‰", lambda m: f"{say.decimal(m[1])} per thousand"),
-    rule(r"\b(\d+)(?:st|nd|rd|th)\b", lambda m: say.ordinal(int(m[1])), _CASE),
+    rule(
+        r"\b(\d{1,3}(?:,\d{3})+|\d+)(?:st|nd|rd|th)\b",
+        lambda m: say.ordinal(int(m[1].replace(",", ""))),
+        _CASE,
+    ),
     rule(r"(\d+)\^(\d+)", r"\1 to the power of \2"),
+    rule(r"\b(\d+)\s(\d+)/(\d+)\b", _mixed),
     rule(r"\b(\d+)/(\d+)\b", _fraction),
-    rule(r"(?<=\d)\s?[-–~]\s?(?=\d)", " to "),
+    rule(r"(?<=\d)\s?([½¼¾])", lambda m: f" and {_PARTS[m[1]]}"),
+    rule(r"(?<=\d)\s?x\s?(?=\d)", " by "),
+    rule(r"\b(\d+):(\d+)\b", r"\1 to \2"),
     rule(r"\b(1[1-9]\d\d|20[1-9]\d)\b(?![,.]\d)", lambda m: say.year(int(m[1]))),
     rule(r"(?<=[A-Z])\d{3,}\b(?!\.\d)", lambda m: f" {say.digits(m[0])}"),
     rule(r"(?<![\d.])(\d+)\.(\d+)\.(\d+)(?![\d.])", r"\1 point \2 point \3"),
     rule(rf"(?:{_NUMBER})", lambda m: f" {_whole(m)} "),
-    rule(r"[&@%+=≈≤≥<>×÷±√°π²³μ½¼¾→©_/\\~]", lambda m: _SYMBOLS[m[0]]),
+    rule(r"[&@%+=≈≤≥<>×÷±√°π²³μ½¼¾→©_/\\~¢]", lambda m: _SYMBOLS[m[0]]),
 )

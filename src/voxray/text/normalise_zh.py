@@ -79,25 +79,35 @@ def _whole(match: re.Match[str]) -> str:
     written = match[0]
     if written.isdigit() and (len(written) > 1 and written[0] == "0" or len(written) > 12):
         return say.digits(written)
-    return say.decimal(written)
+    return say.count(written) if len(written) > 1 else say.decimal(written)
 
 
+_TO = r"\s?[-~—–]\s?"
 _RULES: tuple[Rule, ...] = (
     rule(r"(?<!\d)(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})(?!\d)", _date),
     rule(r"(?<!\d)(\d{4})(?=\s*[-~—–至到]\s*\d{4}年)", lambda m: say.digits(m[1])),
     rule(r"(?<=[零〇一二三四五六七八九])\s*[-~]\s*(?=\d{4}年)", "到"),
     rule(r"(?<!\d)(\d{4}|\d{2})(?=年(?:代|级)?)", lambda m: say.digits(m[1])),
+    rule(r"(?<!\d)([5-9]0|[01][05])(?=后)", lambda m: say.digits(m[1])),
+    rule(r"(?<=比分|比例)(\D{0,3})(\d+):(\d+)", r"\1\2比\3"),
+    rule(rf"(?<=:\d\d){_TO}(?=\d{{1,2}}:\d\d)", "到"),
     rule(
         r"(?<![\d:])(?P<hour>\d{1,2}):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?(?![\d:])", _time
     ),
+    rule(r"(?<![\d:])(\d+):(\d+)(?![\d:])", r"\1比\2"),
     rule(
-        r"(?<!\d)1[3-9]\d{9}(?!\d)|(?<!\d)0\d{2,3}-?\d{7,8}(?!\d)|(?<!\d)[48]00-?\d{3}-?\d{4}(?!\d)",
+        r"(?<!\d)(?:\+?86[- ]?)?1[3-9]\d[- ]?\d{4}[- ]?\d{4}(?!\d)|(?<!\d)0\d{2,3}-?\d{7,8}(?!\d)"
+        r"|(?<!\d)[48]00[- ]?\d{3}[- ]?\d{4}(?!\d)",
         lambda m: say.digits(m[0], telephone=True),
     ),
     rule(
-        r"(?<!\d)1(?:1[0249]|2[02]|23\d\d|00\d\d)(?!\d)(?=热线|电话|报警)",
+        r"(?<!\d)1(?:1[0249]|2[02]|23\d\d|00\d\d)(?!\d)(?=热线|电话|报警)"
+        r"|(?<=打)1(?:1[0249]|2[02]|2\d{3})(?!\d)|(?<!\d)\d{3,4}(?=室|号?房|教室|病房|包间|次列车|次航班|路公交)",
         lambda m: say.digits(m[0], True),
     ),
+    rule(rf"%{_TO}(?=\d)", "%到"),
+    rule(rf"([¥￥$€£₩₹])\s?({_NUMBER}){_TO}\1?(?=\d)", r"\2到\1"),
+    rule(r"(?<=\d)\s?[-−]\s?(?=\d+(?:\.\d+)?\s?=)", "减"),
     rule(
         r"(?<![\d/])(?P<above>\d+)/(?P<below>\d+)(?![\d/])",
         lambda m: f"{say.cardinal(int(m['below']))}分之{say.cardinal(int(m['above']))}",
@@ -108,19 +118,19 @@ _RULES: tuple[Rule, ...] = (
         lambda m: "百分之" + ("负" if m[1] else "") + say.decimal(m[2]),
     ),
     rule(rf"({_NUMBER})\s?‰", lambda m: "千分之" + say.decimal(m[1])),
+    rule(rf"(?<=[\d日号月年点时分℃C]){_TO}(?=\d)", "到"),
     rule(
         rf"(?<![\dA-Za-z])(?P<sign>[-−])?(?P<amount>{_NUMBER})\s?(?P<unit>{_UNIT_RE})(?![A-Za-z])",
         _unit,
     ),
     rule(r"(?<=第)\d+", lambda m: say.cardinal(int(m[0]))),
     rule(
-        r"(?:(?<=号)|(?<=码)|(?<=电话)|(?<=手机)|(?<=房间)|(?<=拨打)|(?<=热线)|(?<=[A-Za-z]-))"
+        r"(?:(?<=[零幺二三四五六七八九]转)|(?<=[零幺二三四五六七八九],转)|(?<=分机)|(?<=号)|(?<=码)|(?<=电话)|(?<=手机)|(?<=房间)|(?<=拨打)|(?<=热线)|(?<=[A-Za-z]-))"
         r"((?:是|为|:|,)?)(\d{3,})(?!\.?\d)",
         lambda m: m[1] + say.digits(m[2], telephone=True),
     ),
-    rule(r"(?<=\d)\s?[-~—–]\s?(?=\d)", "到"),
     rule(r"(?<![\dA-Za-z])[-−](?=\d)", "负"),
-    rule(rf"(?<!\d|\.)(?P<n>2)(?=(?:{_MEASURES}))(?!月|日|号|分之|十)", "两"),
+    rule(rf"(?<!\d|\.)(?P<n>2)(?=(?:{_MEASURES}))(?!月|日|号|分之|十|楼|路|级|期|班|世纪)", "两"),
     rule(rf"(?:{_NUMBER})", _whole),
     rule(r"[+=≈×÷<>≤≥±%&@π√°№½]", lambda m: _SYMBOLS[m[0]]),
 )

@@ -55,5 +55,6 @@ def decimal(text: str) -> str:
 
 
 def count(text: str) -> str:
-    """A number before a measure word: `2` is 两, 20 and 12 keep 二."""
-    return "两" if text == "2" else decimal(text)
+    """A number before a measure word: `2` is 两, 2000 is 两千; 20 and 12 keep 二."""
+    words = decimal(text)
+    return "两" + words[1:] if words == "二" or words[:2] in ("二千", "二万", "二亿") else words

@@ -132,7 +132,7 @@ def _skipped(text: SpanText) -> tuple[str, ...]:
 
 def sounds_lost(char: str) -> bool:
     """Whether a letter belongs to no language that the front end speaks."""
-    return not ("\u3400" <= char <= "\u9fff" or char in "〇πμ")
+    return not ("\u3400" <= char <= "\u9fff" or char in "〇πμ½¼¾²³")
 
 
 def _assemble(text: str, normalised: str, units: list[Unit], warnings: tuple[str, ...]) -> Phonemes:

@@ -25,10 +25,11 @@ _SAME = {
 _DROPPED = set('"“”„‟«»「」『』《》〈〉＂＊*※★☆■□▲△◆◇●○♪♫♥❤™®†‡§¶')
 _BRACKETS = set("()（）[]［］{}｛｝【】〔〕〖〗")
 _LINE_ENDS = set("\n\r\v\f\x85\u2028\u2029")
-_KEPT = set(",.!?-…;:'~^$€£¥₹₩₽%‰#&@+=<>/\\_°²³½¼¾×÷±√≈≤≥π→©μ· ") | set("0123456789")
+_KEPT = set(",.!?-…;:'~^$€£¥₹₩₽%‰#¢&@+=<>/\\_°²³½¼¾×÷±√≈≤≥π→©μ· ") | set("0123456789")
 
 
 _WRAPPED = re.compile(r"(?<=[a-z,])\n(?=[a-z])")
+_LISTED = re.compile(r"(?<=\d)[，、；](?=\d)")  # between numbers, not within one
 _DOTS = re.compile(r"\.{2,}|…+")
 
 
@@ -66,6 +67,8 @@ def _folded(char: str) -> str:
     """Full-width forms and accented Latin letters in ASCII; unknown scripts stay, rubbish goes."""
     plain = unicodedata.normalize("NFKD", char)
     kept = "".join(c for c in plain if not unicodedata.combining(c))
+    if "\u2044" in kept:  # a fraction in one character; the space: 2⅓ is no 21/3
+        kept = " " + kept.replace("\u2044", "/")
     special = {
         "ß": "ss",
         "æ": "ae",
@@ -80,7 +83,7 @@ def _folded(char: str) -> str:
     if char in special:
         return special[char]
     if kept != char and kept and all(c.isascii() or is_han(c) for c in kept):
-        return kept.replace("⁄", "/")
+        return kept
     return char if unicodedata.category(char)[0] in "LN" or "\ue000" <= char <= "\uf8ff" else ""
 
 
@@ -91,5 +94,6 @@ def is_han(char: str) -> bool:
 
 def clean(text: SpanText) -> SpanText:
     """Replace or drop every character by the table; joins hard-wrapped lines and runs of dots."""
+    text = text.sub(_LISTED, ", ")
     text = text.translate({char: _of(char) for char in set(text.text)})
     return text.sub(_WRAPPED, " ").sub(_DOTS, "…")

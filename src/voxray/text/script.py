@@ -2,8 +2,8 @@
 neighbour's.
 
 A number belongs to the Latin letters that it touches on its right (`3D`), unless these are
-a unit in Mandarin text; then to a following Mandarin measure word (`2024年`); then to what
-precedes it; then to what follows. Punctuation stays with what precedes it.
+a unit in Mandarin text; then to a following Mandarin measure word (`2024年`) or, unless a Latin word
+goes before (`Version 8.20发布`), any character; then to what precedes it; then to what follows. Punctuation stays with what precedes it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _TOKEN = re.compile(
 _MEASURE = re.compile(
     r"\s?[年月日号时点分秒个位名人只条张本次回遍届岁周天元块角毛米克斤吨升倍层楼页章节期级度路度万亿千百折世代后前多余几]"
 )
+_HAN_NEXT = re.compile(_HAN)
 
 
 def route(text: SpanText, default: Language | None = None) -> list[tuple[Language, SpanText]]:
@@ -53,13 +54,15 @@ def _resolve(
         ahead = known[i] or ahead
     resolved: list[Language] = []
     before: Language | None = None
-    for i, (kind, _, end) in enumerate(tokens):
+    for i, (kind, start, end) in enumerate(tokens):
         language = known[i]
         if language is None and kind == "number":
             touching = i + 1 < len(tokens) and tokens[i + 1][0] == "en"
+            word = text[:start].rstrip()[-1:]
+            named = word.isascii() and word.isalpha() and text[start - 1].isspace()
             if touching:
                 language = "en"
-            elif _MEASURE.match(text, end):
+            elif _MEASURE.match(text, end) or (_HAN_NEXT.match(text, end) and not named):
                 language = "zh"
         language = language or before or default or following[i] or "en"
         resolved.append(language)

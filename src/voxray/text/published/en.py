@@ -10,11 +10,9 @@ from __future__ import annotations
 import re
 
 from .. import english, homographs, numbers_en
+from ..amounts_en import MONEY, UNITS, many, money
 from ..controls import Controls
 from ..lexicon import Lexicon
-from ..normalise_en import _MONEY as MONEY
-from ..normalise_en import _UNITS as UNITS
-from ..normalise_en import _many, _money
 from ..punctuation import clean
 from ..rules import Rule, apply, rule
 from ..spans import SpanText
@@ -44,7 +42,7 @@ def _time(match: re.Match[str]) -> str:
 
 def _unit(match: re.Match[str]) -> str:
     unit = UNITS[match[2]]
-    return f"{numbers_en.cardinal(int(match[1]), comma=True)} {_many(match[1], unit)}"
+    return f"{numbers_en.cardinal(int(match[1]), comma=True)} {many(match[1], unit)}"
 
 
 def _number(match: re.Match[str]) -> str:
@@ -66,7 +64,7 @@ def _fraction(match: re.Match[str]) -> str:
 _SIGNS = "".join(re.escape(sign) for sign in MONEY)
 _RULES: tuple[Rule, ...] = (
     rule(r"\b(\d{1,2}):([0-5]\d)\b", _time),
-    rule(rf"(?P<sign>[{_SIGNS}])(?P<amount>{_NUMBER})(?P<scale>)", lambda m: _money(m, comma=True)),
+    rule(rf"(?P<sign>[{_SIGNS}])(?P<amount>{_NUMBER})(?P<scale>)", lambda m: money(m, comma=True)),
     rule(r"(?<![\d.])(\d+)(km|kg|g|cm|mm|min|h|s|ml|MB|GB)\b", _unit),
     rule(rf"({_NUMBER})%", lambda m: f"{numbers_en.decimal(m[1], comma=True)} percent"),
     rule(r"\b(\d+)(?:st|nd|rd|th)\b", lambda m: numbers_en.ordinal(int(m[1]))),
