@@ -38,6 +38,9 @@ class GPTTraining(Schedule):
     max_tokens: int = 190
     max_phones: int = 120
     single_share: float = 0.4  # rows of one clip; the others are filled up
+    people: float = (
+        0.2  # share of rows of people's recordings, where there is synthetic speech, too
+    )
     rate: float = 8e-4
     guide: float = 0.5
     dropout: float = 0.1
@@ -71,6 +74,8 @@ class Sequences:
         self.tokens = self.store.array("tokens.i16", "int16", 960)
         self.labels = read_labels(folder, ("labels.jsonl", "labels_people.jsonl"))
         self.entries = [e for e in self.store.entries if e.split == split and e.name in self.labels]
+        self.people = [e for e in self.entries if not e.synthetic]
+        self.synthetic = [e for e in self.entries if e.synthetic]
         self.groups: dict[tuple[str, str], list[Entry]] = {}
         for entry in self.entries:
             self.groups.setdefault((entry.speaker, entry.language), []).append(entry)
@@ -85,7 +90,9 @@ class Sequences:
     def row(self, config: GPTTraining, rng: np.random.Generator) -> Row:
         """A clip, alone or with others of the same voice behind it."""
         while True:
-            entry = self.entries[int(rng.integers(len(self.entries)))]
+            pool = self.people if rng.random() < config.people else self.synthetic
+            pool = pool or self.entries
+            entry = pool[int(rng.integers(len(pool)))]
             row = self.clip(entry)
             if len(row.tokens) <= config.max_tokens and len(row.ids) <= config.max_phones:
                 break
