@@ -28,6 +28,7 @@ RANKS = (
         "joining",
         "pieces",
         "synthesis",
+        "interventions",
     }
     | {"watch"},
     {"pipeline", "train"},

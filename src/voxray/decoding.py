@@ -9,11 +9,12 @@ where it began, with other dice, a bounded number of times. Tokens already turne
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor
 
+from .interventions import PieceIntervention
 from .models.attention import KVCache
 from .models.gpt import GPT
 from .sampling import Noise, SamplingOptions, choose, derive
@@ -51,6 +52,7 @@ class TokenDecoder:
         prompt_tokens: Sequence[int] = (),
         limit: int | None = None,
         context: Tensor | None = None,
+        edits: PieceIntervention | None = None,
     ) -> None:
         self.gpt = gpt
         self.options = options
@@ -67,6 +69,9 @@ class TokenDecoder:
         self._context = context  # [1, P, E], if the model takes context features
         self._dice = Dice(derive(seed, "try", 0), gpt.config.codebook_size + 1)
         self._cache: KVCache | None = None
+        self._rows_before = len(self.prompt) - (0 if gpt.config.bos else 1)
+        self._edits = edits or PieceIntervention()
+        self._edits.follow(self)
 
     @property
     def cut_off(self) -> bool:
@@ -91,11 +96,15 @@ class TokenDecoder:
             while not self.done and len(self.tokens) < goal:
                 self._one_more()
 
-    def _watching(self) -> AbstractContextManager[None]:
-        if self.watch is None:
-            return nullcontext()
-        rows_before = len(self.prompt) - (0 if self.gpt.config.bos else 1)
-        return attach(self.gpt, self.watch.edits(rows_before))
+    def _watching(self) -> ExitStack:
+        """Edits first, then the watch: it keeps its window over what they did."""
+        stack = ExitStack()
+        edits = self._edits.gpt(self._rows_before)
+        if edits:
+            stack.enter_context(attach(self.gpt, edits))
+        if self.watch is not None:
+            stack.enter_context(attach(self.gpt, self.watch.edits(self._rows_before)))
+        return stack
 
     def _one_more(self) -> None:
         logits = self._logits()

@@ -9,7 +9,7 @@ a piece while it streams.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .bundle import Bundle
+from .interventions import Part, PieceIntervention, SoundSpan
 from .models.generator_matching import MelPrompt
 from .sampling import normal_noise
-from .sites import record
+from .sites import attach, record
 
 Wave = NDArray[np.float32]
 
@@ -44,6 +45,7 @@ class PieceDecoder:
         *,
         aligned: bool = False,  # keep the prior's attention, to align by
         prompt: MelPrompt | None = None,  # of models that go on from a mel
+        edits: PieceIntervention | None = None,
     ) -> None:
         self.models = models
         self.seed = seed
@@ -58,6 +60,9 @@ class PieceDecoder:
         self._more: dict[str, Any] = {} if prompt is None else {"prompt": prompt}
         self._pulled = bool(models.generator.config.prior.pull) and prompt is None
         self._tail = np.zeros(0, np.float32)
+        self._edits = edits or PieceIntervention()
+        self.starts: list[float] = []  # samples before each token
+        self._made = 0.0  # samples so far
 
     @torch.inference_mode()
     def decode(
@@ -68,39 +73,81 @@ class PieceDecoder:
         *,
         last: bool,
         path: Sequence[int] = (),
+        rate: float = 1.0,
+        pause_ms: int = 0,
+        whole: bool = False,
     ) -> Wave:
         """Samples of tokens [begin, end); unless `last`, tokens beyond `end` must be there.
 
-        `path` names the phoneme that each token says, where it is known.
+        `path` names the phoneme that each token says, where it is known. `rate` speeds this span up, a
+        pause follows it; `whole`: the run sees all tokens, however few are wanted.
         """
-        start = max(0, begin - CONTEXT)
-        stop = end if last else min(len(tokens), end + LOOK_AHEAD)
-        part = torch.tensor([list(tokens[start:stop])])  # [1, S]
-        noise = self._noise(start, stop)
-        more = dict(self._more)
-        if self._pulled and len(path) >= stop:
-            more["pointer"] = torch.tensor([list(path[start:stop])])  # [1, S]
-        with self._watched() as seen:
-            output = self.models.generator.decode(
-                part, self._text, self._speaker, noise, self.speed, **more
-            )
+        start = 0 if whole else max(0, begin - CONTEXT)
+        stop = len(tokens) if whole else end if last else min(len(tokens), end + LOOK_AHEAD)
+        speed = self.speed * rate
+        output, seen = self._run(tokens, start, stop, path, speed)
         audio = output.audio[0].float().numpy()
         if not np.isfinite(audio).all():
             raise ValueError("the generator returned NaN: the model's weights are damaged")
         self._keep(output.latents[0], seen.get(ATTENTION), start, begin, end, stop)
-        first = round((begin - start) * self.token_samples)
-        final = len(audio) if last else round((end - start) * self.token_samples)
-        return self._joined(audio, first, final)
+        token_samples = self.token_samples / rate
+        first = round((begin - start) * token_samples)
+        final = len(audio) if last and stop == end else round((end - start) * token_samples)
+        made = self._joined(audio, first, final)
+        self.starts.extend(self._made + i * token_samples for i in range(end - begin))
+        made = self._edits.wave(made, Part(begin, end, rate, pause_ms), path)
+        if pause_ms:
+            made = self._silence_after(made, pause_ms)
+        self._made += len(made)
+        return made
 
-    def _watched(self) -> AbstractContextManager[dict[str, list[Tensor]]]:
-        if self.aligned:
-            return record(self.models.generator, ATTENTION)
-        return nullcontext({})
+    @torch.inference_mode()
+    def scout(self, tokens: Sequence[int]) -> list[int]:
+        """The phoneme of each token by the prior's attention, without keeping any sound."""
+        with record(self.models.generator, ATTENTION) as seen:
+            self._run(tokens, 0, len(tokens), (), self.speed, edited=False)
+        per_token = seen[ATTENTION][0][0].mean(0).unflatten(0, (-1, FRAMES_PER_TOKEN)).mean(1)
+        return monotone_path(per_token.float().numpy()).tolist()
 
-    def _noise(self, start: int, stop: int) -> Tensor:
+    def _run(
+        self,
+        tokens: Sequence[int],
+        start: int,
+        stop: int,
+        path: Sequence[int],
+        speed: float,
+        *,
+        edited: bool = True,
+    ) -> tuple[Any, dict[str, list[Tensor]]]:
+        """The generator over tokens [start, stop), watched and edited."""
+        part = torch.tensor([list(tokens[start:stop])])  # [1, S]
+        noise = self._noise(start, stop, speed)
+        more = dict(self._more)
+        if self._pulled and len(path) >= stop:
+            more["pointer"] = torch.tensor([list(path[start:stop])])  # [1, S]
+        with ExitStack() as stack:
+            edits = self._edits.generator(SoundSpan(start, stop, path, speed)) if edited else {}
+            if edits:
+                stack.enter_context(attach(self.models.generator, edits))
+            watched = self.aligned and edited
+            seen = stack.enter_context(record(self.models.generator, ATTENTION)) if watched else {}
+            output = self.models.generator.decode(
+                part, self._text, self._speaker, noise, speed, **more
+            )
+        return output, seen
+
+    def _silence_after(self, made: Wave, pause_ms: int) -> Wave:
+        """Fade out, be silent, and let the next span fade in."""
+        fade = min(len(made), round(FADE_SECONDS * self.rate))
+        if fade:
+            made[-fade:] *= np.linspace(1.0, 0.0, fade, dtype=np.float32)
+        self._tail = np.zeros(fade, np.float32)
+        return np.concatenate([made, np.zeros(pause_ms * self.rate // 1000, np.float32)])
+
+    def _noise(self, start: int, stop: int, speed: float) -> Tensor:
         """The dice [1, C, T] of tokens [start, stop), by absolute frame."""
-        first = round(FRAMES_PER_TOKEN * start / self.speed)
-        frames = first + int(FRAMES_PER_TOKEN * (stop - start) / self.speed) + 1
+        first = round(FRAMES_PER_TOKEN * start / speed)
+        frames = first + int(FRAMES_PER_TOKEN * (stop - start) / speed) + 1
         channels = self.models.generator.config.noise_channels
         return normal_noise(self.seed, channels, frames)[:, :, first:]
 

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from threading import RLock
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from .bundle import Bundle
 from .decoding import TokenDecoder
+from .interventions import Part, PieceIntervention, intervention
 from .joining import LOOK_AHEAD, EdgeTrimmer, PieceDecoder, Wave, monotone_path
 from .models.generator_matching import MelPrompt
 from .pieces import Piece, Script
@@ -46,6 +48,12 @@ class SynthesisOptions(SamplingOptions):
     pause_ms: int = Field(default=280, ge=0, le=60_000)  # between sentences
     style: bool = True  # speak in the manner of the voice's style reference, if it has one
     watch: WatchOptions | None = WatchOptions()  # None: nothing watches the alignment
+    edits: Any = Field(default=None, exclude=True)  # of voxray.steer
+
+    @field_validator("edits")
+    @classmethod
+    def _edits_are_edits(cls, value: Any) -> Any:
+        return intervention(value)
 
     def suited(self, temperature: float) -> SynthesisOptions:
         """With the model's own temperature, where none was asked for."""
@@ -154,6 +162,22 @@ class Job:
         self.made.warnings.extend(_mismatches(self.models, pipeline.text, voice))
         self.fingerprint = pipeline.text.fingerprint
         self.progress = 0.0
+        self.phonemes = self._checked_edits(pipeline)
+
+    def _checked_edits(self, pipeline: Pipeline) -> Phonemes | None:
+        """Refuse edits that do not fit; read the whole text ahead where they speak of words."""
+        edits = self.options.edits
+        if edits is None:
+            return None
+        edits.check(self.models)
+        if not edits.by_word:
+            return None
+        ahead = Script(self.script.text, pipeline.text, self.options.language, 0)
+        pieces = list(ahead)
+        phonemes = ahead.phonemes()
+        for piece in pieces:  # a word that is not there is an error before anything is said
+            edits.on(self.models, phonemes, piece, 0)
+        return phonemes
 
     def run(self) -> Iterator[Wave]:
         """Speak piece after piece, with the pauses between."""
@@ -184,36 +208,77 @@ class Job:
             yield self.made.add(np.zeros(samples, np.float32))
 
     def _speak(self, piece: Piece, number: int) -> Iterator[Wave]:
-        decoder = self._token_decoder(piece, number)
+        edits = self._edits(piece)
+        decoder = self._token_decoder(piece, number, edits)
         sound = PieceDecoder(
             self.models,
             piece.ids,
-            self.voice.speaker,
+            edits.speaker(self.voice.speaker),
             derive(self.seed, number, "sound"),
             self.options.speed,
             aligned=decoder.watch is None,
             prompt=mel_prompt(self.voice),
+            edits=edits,
         )
         trimmer = EdgeTrimmer(self.made.rate)
         begun_at = self.made.samples / self.made.rate
-        for begin, end in self._chunks(decoder):
-            last = decoder.done and end == len(decoder.tokens)
-            began = time.perf_counter()
-            with self.lock:
-                chunk = sound.decode(decoder.tokens, begin, end, last=last, path=decoder.path)
-            self.made.spend("audio", began)
-            chunk = trimmer.feed(chunk, last=last)
-            if len(chunk):
-                yield self.made.add(chunk)
+        for begin, end in self._chunks(decoder, whole=self.whole or edits.needs_path):
+            path = self._known_path(decoder, sound, edits)
+            for part in edits.parts(begin, end, path):
+                last = decoder.done and part.end == len(decoder.tokens)
+                began = time.perf_counter()
+                chunk = self._sounded(decoder, sound, part, path, last=last)
+                self.made.spend("audio", began)
+                chunk = trimmer.feed(chunk, last=last)
+                if len(chunk):
+                    yield self.made.add(chunk)
+                if last:
+                    yield from self._pause(part.pause_ms)
         self._book(piece, decoder, sound, begun_at - trimmer.lead / self.made.rate)
 
-    def _chunks(self, decoder: TokenDecoder) -> Iterator[tuple[int, int]]:
+    def _sounded(
+        self,
+        decoder: TokenDecoder,
+        sound: PieceDecoder,
+        part: Part,
+        path: Sequence[int],
+        *,
+        last: bool,
+    ) -> Wave:
+        with self.lock:
+            return sound.decode(
+                decoder.tokens, part.begin, part.end, last=last, path=path, rate=part.rate,
+                pause_ms=0 if last else part.pause_ms, whole=self.whole and self.edited,
+            )  # fmt: skip
+
+    @property
+    def edited(self) -> bool:
+        """Whether anything is done to this request."""
+        return self.options.edits is not None
+
+    def _edits(self, piece: Piece) -> PieceIntervention:
+        if self.options.edits is None:
+            return PieceIntervention()
+        styled = self.options.style and bool(len(self.voice.prompt_tokens))
+        first = len(self.voice.prompt_phonemes) if styled else 0
+        return self.options.edits.on(self.models, self.phonemes, piece, first)
+
+    def _known_path(
+        self, decoder: TokenDecoder, sound: PieceDecoder, edits: PieceIntervention
+    ) -> Sequence[int]:
+        """The phoneme of each token; without a watch found by a run of its own, if edits want it."""
+        if decoder.watch is not None or not edits.needs_path:
+            return decoder.path
+        with self.lock:
+            return sound.scout(decoder.tokens)
+
+    def _chunks(self, decoder: TokenDecoder, *, whole: bool) -> Iterator[tuple[int, int]]:
         """Spans of tokens to turn into sound, each as soon as its tokens are there."""
         begin, length = 0, FIRST_CHUNK
         while True:
             began = time.perf_counter()
             with self.lock:
-                decoder.advance(None if self.whole else begin + length + LOOK_AHEAD)
+                decoder.advance(None if whole else begin + length + LOOK_AHEAD)
             self.made.spend("tokens", began)
             have = len(decoder.tokens)
             end = have if decoder.done else begin + length
@@ -224,7 +289,7 @@ class Job:
                 return
             begin, length = end, min(2 * length, LONGEST_CHUNK)
 
-    def _token_decoder(self, piece: Piece, number: int) -> TokenDecoder:
+    def _token_decoder(self, piece: Piece, number: int, edits: PieceIntervention) -> TokenDecoder:
         gpt, voice = self.models.gpt, self.voice
         styled = self.options.style and bool(len(voice.prompt_tokens))
         before = voice.prompt_phonemes if styled else ()
@@ -242,6 +307,7 @@ class Job:
             prompt_tokens=voice.prompt_tokens if styled else (),
             limit=self.options.floor + 25 + TOKENS_PER_PHONEME * len(piece.ids),
             context=self._context(piece, styled=styled),
+            edits=edits,
         )
 
     def _context(self, piece: Piece, *, styled: bool) -> Tensor | None:
@@ -258,9 +324,8 @@ class Job:
         made.tokens.extend(decoder.tokens)
         path = self._path(piece, decoder, sound)
         made.alignment.extend(piece.items[phoneme] for phoneme in path)
-        step = sound.token_samples / made.rate
         floor = max(0.0, zero)
-        made.times.extend(max(floor, zero + i * step) for i in range(len(decoder.tokens)))
+        made.times.extend(max(floor, zero + start / made.rate) for start in sound.starts)
         made.warnings.extend(self._faults(decoder))
 
     def _path(self, piece: Piece, decoder: TokenDecoder, sound: PieceDecoder) -> list[int]:
@@ -313,6 +378,8 @@ class Job:
             fingerprint=self.fingerprint,
             model=self.models.name,
             voice=self.voice.name,
+            options=self.options.model_dump(mode="json", exclude={"seed"}, exclude_defaults=True),
+            edits=[] if self.options.edits is None else self.options.edits.record(),
         )
 
 

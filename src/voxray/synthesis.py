@@ -7,6 +7,7 @@ and token_times [S] (when, in seconds: pauses lie between tokens); latents [C, T
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,8 @@ class Synthesis:
     fingerprint: str = ""
     model: str = ""
     voice: str = ""
+    options: dict[str, Any] = field(default_factory=dict)  # those that are not the defaults
+    edits: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:
@@ -62,6 +65,8 @@ class Synthesis:
             "model": self.model,
             "fingerprint": self.fingerprint,
             "seed": self.seed,
+            "options": self.options,
+            "edits": self.edits,
             "sample_rate": self.sample_rate,
             "seconds": round(self.seconds, 3),
             "tokens": len(self.tokens),
