@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -27,10 +27,12 @@ from voxray.audio.published import (
     vocoder_mel,
 )
 from voxray.config import BundleConfig, MatchingGeneratorConfig
+from voxray.models.decoder_hifigan import HifiganDecoder
 from voxray.models.generator import Generator
 from voxray.models.generator_matching import MatchingGenerator
 from voxray.models.gpt import GPT
 from voxray.models.layers import fuse_weight_norm
+from voxray.models.packed import pack_linears
 from voxray.pretrained import ROBERTA, Pretrained
 from voxray.text import Phonemes, PublishedPipeline, TextPipeline
 from voxray.text.symbols import SYMBOL_TO_ID
@@ -41,6 +43,7 @@ Wave = NDArray[np.float32]
 BUILTIN = Path(__file__).parent / "builtin"
 PARTS = ("gpt", "generator", "content", "quantiser")
 RATE = 16_000  # of what a content encoder hears
+Precision = Literal["float32", "fast", "int8"]
 CHUNK = 20 * RATE
 
 
@@ -53,7 +56,9 @@ class Bundle:
     generator: Generator | MatchingGenerator
     content: nn.Module
     quantiser: Quantiser
+    precision: Precision = field(default="float32", kw_only=True)
 
+    default_precision: ClassVar[Precision] = "float32"
     trims: ClassVar[bool] = True  # hears a reference cut to its speech
     streams: ClassVar[bool] = True  # can speak a sentence chunk by chunk
     parts: ClassVar[tuple[str, ...]] = PARTS
@@ -70,14 +75,22 @@ class Bundle:
         )
 
     @classmethod
-    def load(cls, folder: Path) -> Bundle:
-        """Read a bundle; ValueError or OSError says what is wrong with the folder."""
+    def load(cls, folder: Path, *, precision: Precision | None = None) -> Bundle:
+        """Read a bundle; ValueError or OSError says what is wrong with the folder.
+
+        `precision`: "float32" computes as trained; "fast" keeps the GPT's weights as fp16 and, in a
+        published model, decodes in bf16; "int8" also rounds the GPT to 8 bits. None: the model's own
+        choice, "fast" for published models. Only "float32" can be saved or differentiated.
+        """
+        if precision is not None and precision not in get_args(Precision):
+            raise ValueError(f"precision is {precision!r}; choose {', '.join(get_args(Precision))}")
         raw, state = checkpoint.load(folder)
         config = BundleConfig(**raw)
         bundle = (FamilyBundle if config.version else Bundle).build(config)
         for part in bundle.parts:
             checkpoint.restore(getattr(bundle, part), state, part)
-        bundle.ready()
+        del state  # as large as the model
+        bundle.ready(precision or bundle.default_precision)
         return bundle
 
     @classmethod
@@ -85,11 +98,21 @@ class Bundle:
         """The model in the package, read once."""
         return _builtin()
 
-    def ready(self) -> None:
+    def ready(self, precision: Precision = "float32") -> None:
         """What is left to do once the weights are in."""
+        self.precision = precision
+        if precision == "int8":
+            pack_linears(self.gpt.blocks, "int8")
+        if precision != "float32":
+            pack_linears(self.gpt, "half")  # what is not packed yet
 
     def save(self, folder: Path, *, half: bool = True) -> None:
         """Write config and weights (fp16 unless told otherwise)."""
+        if self.precision != "float32":
+            raise ValueError(
+                f"the model was loaded with precision {self.precision!r}, which has lost digits: "
+                "load it with precision='float32' to save it"
+            )
         state = checkpoint.joined(**{p: getattr(self, p).state_dict() for p in self.parts})
         checkpoint.save(folder, self.config.model_dump(mode="json"), state, half=half)
 
@@ -169,9 +192,15 @@ class FamilyBundle(Bundle):
         """Flow matching makes a sentence in one go."""
         return isinstance(self.generator, Generator)
 
-    def ready(self) -> None:
-        """Bake weight normalisation into the weights."""
+    default_precision: ClassVar[Precision] = "fast"
+
+    def ready(self, precision: Precision = "float32") -> None:
+        """Bake weight normalisation into the weights; the decoder in bf16 where speed is wanted."""
+        super().ready(precision)
         fuse_weight_norm(self.generator)
+        sound = self.generator.sound
+        if precision != "float32" and isinstance(sound, HifiganDecoder):
+            sound.lower()
 
     @property
     def silent_text(self) -> list[int]:

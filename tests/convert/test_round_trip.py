@@ -165,3 +165,24 @@ def test_a_prompt_must_be_three_to_ten_seconds(converted: Path) -> None:
     bundle = Bundle.load(converted)
     with pytest.raises(ValueError, match="3-10 s"):
         bundle.prompt_tokens(speechlike(2.0), 16_000)
+
+
+@pytest.mark.parametrize("precision", ["fast", "int8"])
+def test_precision_is_a_switch(converted: Path, tmp_path: Path, precision: str) -> None:
+    exact = Bundle.load(converted, precision="float32")
+    quick = Bundle.load(converted, precision=precision)  # type: ignore[arg-type]
+    assert (exact.precision, quick.precision) == ("float32", precision)
+    assert sites({"gpt": exact.gpt, "generator": exact.generator}).keys() == (
+        sites({"gpt": quick.gpt, "generator": quick.generator}).keys()
+    )
+    voice = Voice("nobody", torch.ones(512))
+    first, second = (tts("Hello.", voice, model=b, seed=1) for b in (exact, quick))
+    assert second.audio.dtype == np.float32 and second.sample_rate == first.sample_rate
+    with pytest.raises(ValueError, match="precision='float32'"):
+        quick.save(tmp_path / "saved")
+    exact.save(tmp_path / "saved")
+
+
+def test_an_unknown_precision(converted: Path) -> None:
+    with pytest.raises(ValueError, match="choose float32, fast, int8"):
+        Bundle.load(converted, precision="half")  # type: ignore[arg-type]

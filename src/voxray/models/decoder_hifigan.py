@@ -91,12 +91,19 @@ class HifiganDecoder(nn.Module):
         return math.prod(self.config.rates)
 
     def forward(self, z: Tensor, speaker: Tensor | None = None) -> Tensor:
-        x = self.before(z)  # [B, C, T]
+        kind = self.before.weight.dtype  # bf16 after `lower`
+        x = self.before(z.to(kind))  # [B, C, T]
         if self.condition is not None and speaker is not None:
-            x = x + self.condition(speaker)
+            x = x + self.condition(speaker.to(kind))
         for stage, site in zip(self.upsampling, self.stages, strict=True):
             x = site(stage(x))
-        return torch.tanh(self.after(F.leaky_relu(x)))  # the last slope is .01, as published
+        x = F.leaky_relu(x).to(self.after.weight.dtype)
+        return torch.tanh(self.after(x))  # the last slope is .01, as published
+
+    def lower(self) -> None:
+        """Compute in bf16, the last convolution in float32; sound still comes out as float32."""
+        self.to(torch.bfloat16)
+        self.after.float()
 
     def speak(self, z: Tensor, speaker: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """As `IstftDecoder.speak`; no noise is used and no F0 known ([B, 0])."""

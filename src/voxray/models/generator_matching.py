@@ -63,6 +63,11 @@ class MatchingGenerator(nn.Module):
         """Sample rate that `speaker_vector` wants."""
         return self.reference.rate
 
+    @property
+    def sound(self) -> nn.Module:
+        """The part that makes the waveform."""
+        return self.vocoder
+
     def speaker_vector(self, wave: Tensor, verification: Tensor | None = None) -> Tensor:
         """Reference [B, N] at `reference_rate` -> speaker vector [B, G]."""
         return self.speaker(self.reference(wave))[..., 0]
