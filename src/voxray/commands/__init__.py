@@ -22,6 +22,7 @@ from . import (
     say,
     text,
     train,
+    tune,
     voice,
     voices,
 )
@@ -46,6 +47,7 @@ app.add_typer(text.app, name="text")
 app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("measure")(measure.measure)
+app.command("tune")(tune.tune)
 
 USAGE_ERROR = typer.BadParameter.__mro__[2]  # ClickException, wherever typer keeps it
 INTERRUPTED = 130

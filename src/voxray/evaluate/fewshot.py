@@ -1,0 +1,369 @@
+"""`voxray tune`, the whole of it: recordings -> report -> tuned model, voice, before/after table, samples.
+
+In: a file or folder of one speaker. Out: a folder that `--model` takes, with `voice.safetensors`, `clips.tsv`
+(what was found of each clip), `report.md` and `samples/`. The judges listen to held-out texts while the
+model is tuned: similarity to the held-out recordings, less what the word errors have grown by, decides when
+to stop. Without judges the held-out loss decides. Every stage goes on where a killed run left it.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.utils import parametrize
+
+from .. import audio
+from ..bundle import BUILTIN, Bundle
+from ..engine import save, tts
+from ..synthesis import Synthesis
+from ..train.clips import ClipReport, report_clips, split
+from ..train.slices import Harvest, harvest
+from ..train.store import RATE, Entry, Store
+from ..train.tuning import Tuning, training_parts, tune
+from ..train.voice_store import write_store
+from ..voice import LONGEST, Voice
+from . import metrics, normalise
+from .judges import Judges, Wave
+from .sets import RATE as HEARD_RATE
+
+LISTENED = 4  # held-out texts that are spoken at every check
+ERROR_ROOM = 0.01  # word errors may grow by this much before they cost
+NAN = float("nan")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the judges made of held-out texts: mean similarity by judge, word error rate."""
+
+    similarity: dict[str, float]
+    error: float
+    texts: int
+
+    @property
+    def likeness(self) -> float:
+        """The judges' mean."""
+        return float(np.mean(list(self.similarity.values()))) if self.similarity else NAN
+
+
+@dataclass
+class Outcome:
+    """What tuning came to. `same` is the held-out recordings' own similarity: the ceiling."""
+
+    folder: Path
+    reports: list[ClipReport]
+    problems: list[str]
+    seconds: float  # of speech learnt from
+    before: Heard | None = None
+    after: Heard | None = None
+    same: dict[str, float] = field(default_factory=dict)
+    rows: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+class Listener:
+    """The judges on the held-out clips of a store."""
+
+    def __init__(self, judges: Judges, store: Path, seed: int = 1) -> None:
+        self.judges = judges
+        self.seed = seed
+        corpus = Store(store)
+        self.train = [e for e in corpus.entries if e.split == "train"]
+        self.held = [e for e in corpus.entries if e.split == "dev"]
+        waves = {e.name: audio.resample(corpus.audio(e), RATE, HEARD_RATE) for e in corpus.entries}
+        self.reference = voice_wave(corpus, self.train)
+        self._target = {
+            judge.name: _mean([judge(waves[e.name]) for e in self.held])
+            for judge in judges.speakers
+        }
+        self.same = {
+            judge.name: metrics.cosine(
+                _mean([judge(waves[e.name]) for e in self.train[:8]]), self._target[judge.name]
+            )
+            for judge in judges.speakers
+        }
+
+    def speak(self, bundle: Bundle, entry: Entry) -> Synthesis:
+        """One held-out text in the tuned voice."""
+        voice = Voice("tuned", bundle.speaker_vector(self.reference, RATE), model=bundle.name)
+        options: dict[str, Any] = {"seed": self.seed, "language": entry.language}
+        return tts(entry.text, voice, model=bundle, **options)
+
+    def __call__(self, bundle: Bundle, most: int = LISTENED) -> Heard:
+        """Speak and judge up to `most` held-out texts."""
+        entries = self.held[:most]
+        with parametrize.cached():  # adapters are added up once, not at every step
+            made = [self.speak(bundle, entry) for entry in entries]
+        waves = [audio.resample(m.audio, m.sample_rate, HEARD_RATE) for m in made]
+        errors, length = 0, 0
+        for language in sorted({entry.language for entry in entries}):
+            own = [n for n, entry in enumerate(entries) if entry.language == language]
+            texts = self.judges.recogniser([waves[n] for n in own], language)
+            for n, text in zip(own, texts, strict=True):
+                alignment = metrics.best_alignment(
+                    normalise.readings(entries[n].text, language),
+                    normalise.readings(text, language),
+                )
+                errors, length = errors + alignment.errors, length + len(alignment.target)
+        near = {
+            judge.name: float(
+                np.mean([metrics.cosine(judge(wave), self._target[judge.name]) for wave in waves])
+            )
+            for judge in self.judges.speakers
+        }
+        return Heard(near, errors / max(1, length), len(entries))
+
+
+def _mean(vectors: Sequence[np.ndarray]) -> np.ndarray:
+    mean = np.mean(vectors, axis=0)
+    return mean / max(1e-9, float(np.linalg.norm(mean)))
+
+
+def voice_wave(store: Store, entries: Sequence[Entry]) -> Wave:
+    """Up to 30 s of the voice, the clips one behind the other: what its speaker vector is taken from."""
+    joined = np.concatenate([store.audio(entry) for entry in entries])
+    return joined[: round(LONGEST * RATE)]
+
+
+def few_shot(
+    source: Path,
+    name: str,
+    out: Path,
+    *,
+    transcripts: Path | None = None,
+    minutes: float = 1.0,
+    model: Path | None = None,
+    settings: Tuning | None = None,
+    only: str = "",
+    language: str = "en",
+    judges: Judges | None = None,
+    say: Say = lambda line: None,
+) -> Outcome:
+    """Tune a model to one speaker; ValueError or OSError says in one line why it cannot be done."""
+    config = settings or Tuning()
+    home = model or BUILTIN / "mini"
+    bundle = Bundle.load(home)
+    posterior, readout = training_parts(home, bundle)
+    work = out / "work"
+    key = _key(source, transcripts, minutes, config, home)
+    plan = _plan(work, key)
+    if plan is None:
+        plan = _prepare(
+            source, transcripts, minutes, bundle, readout, work, key, language, judges, say
+        )  # fmt: skip
+    store = work / "store"
+    made = Outcome(out, plan.reports, plan.problems, _seconds(store))
+    listener = None if judges is None else Listener(judges, store, config.seed)
+    if listener is not None:
+        made.same = listener.same
+        made.before = _remembered(work / "before.json", lambda: listener(bundle, 12))
+        _samples(listener, bundle, out / "samples", "before")
+        say(f"before: {_told(made.before)}")
+    room = (made.before.error if made.before else 0.0) + ERROR_ROOM
+
+    def check() -> dict[str, float]:
+        assert listener is not None
+        heard = listener(bundle)
+        score = heard.likeness - max(0.0, heard.error - room)
+        return {"score": score, "similarity": heard.likeness, "word errors": heard.error}
+
+    made.rows = tune(
+        bundle, store, work / "run", config, only=only, posterior=posterior,
+        check=None if listener is None else check, say=say,
+    )  # fmt: skip
+    _keep(bundle, name, store, made)
+    if listener is not None:
+        made.after = _remembered(work / "after.json", lambda: listener(bundle, 12))
+        _samples(listener, bundle, out / "samples", "after")
+        say(f"after: {_told(made.after)}")
+    _write(out / "report.md", report(made, name))
+    return made
+
+
+def _prepare(
+    source: Path, transcripts: Path | None, minutes: float, bundle: Bundle, readout: Any,
+    work: Path, key: str, language: str, judges: Judges | None, say: Say,
+) -> _Plan:  # fmt: skip
+    say("reading the recordings")
+    transcribe = None if judges is None else judges.recogniser
+    found = harvest(source, transcripts, transcribe, language)
+    embed = None if judges is None else judges.speakers[0]
+    reports = report_clips(found.slices, embed)
+    _write(work.parent / "clips.tsv", clips_table(found, reports))
+    train, held = split(found.slices, reports, minutes)
+    say(f"{len(train)} clips to learn from, {len(held)} held out")
+    write_store(work / "store", bundle, train, held, readout)
+    for stale in ("before.json", "after.json"):
+        (work / stale).unlink(missing_ok=True)
+    plan = _Plan(reports, found.problems)
+    rows = {"key": key, "problems": found.problems, "reports": [asdict(r) for r in reports]}
+    _write(work / "plan.json", json.dumps(rows, ensure_ascii=False, indent=1))
+    return plan
+
+
+@dataclass
+class _Plan:
+    reports: list[ClipReport]
+    problems: list[str]
+
+
+def _plan(work: Path, key: str) -> _Plan | None:
+    """What an earlier run prepared from the same recordings and settings."""
+    path = work / "plan.json"
+    if not path.is_file():
+        return None
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    if rows["key"] != key:
+        raise ValueError(
+            f"{work.parent} holds a run with other recordings or settings; give another --output"
+        )
+    return _Plan([ClipReport(**row) for row in rows["reports"]], rows["problems"])
+
+
+def _key(*given: Any) -> str:
+    """A name for the inputs: files by size and time, settings by value (steps may be raised)."""
+    parts = []
+    for value in given:
+        if isinstance(value, Path) and value.exists():
+            files = (
+                [value] if value.is_file() else sorted(p for p in value.rglob("*") if p.is_file())
+            )
+            stats = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+            parts.append(repr((str(value), stats)))
+        elif isinstance(value, Tuning):
+            free = ("generator_steps", "gpt_steps", "minutes", "patience")
+            parts.append(json.dumps({k: v for k, v in value.model_dump().items() if k not in free}))
+        else:
+            parts.append(repr(value))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _seconds(store: Path) -> float:
+    return sum(e.samples for e in Store(store).entries if e.split == "train") / RATE
+
+
+def _remembered(path: Path, listen: Callable[[], Heard]) -> Heard:
+    if path.is_file():
+        return Heard(**json.loads(path.read_text(encoding="utf-8")))
+    heard = listen()
+    _write(path, json.dumps(asdict(heard)))
+    return heard
+
+
+def _samples(listener: Listener, bundle: Bundle, folder: Path, when: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, entry in enumerate(listener.held[:3], start=1):
+        path = folder / f"{number}-{when}.flac"
+        if not path.is_file():
+            save(listener.speak(bundle, entry), path)
+
+
+def _keep(bundle: Bundle, name: str, store: Path, made: Outcome) -> None:
+    """Write the tuned model and its voice."""
+    corpus = Store(store)
+    train = [e for e in corpus.entries if e.split == "train"]
+    note = f"tuned on {made.seconds:.0f} s of one speaker"
+    fields = {"name": name, "training": f"{bundle.config.training}; {note}".strip("; ")}
+    bundle.config = bundle.config.model_copy(update=fields)
+    bundle.save(made.folder)
+    with torch.inference_mode():
+        vector = bundle.speaker_vector(voice_wave(corpus, train), RATE)
+    languages = {entry.language for entry in train}
+    voice = Voice(
+        name, vector.clone(), model=name, card=note,
+        language=languages.pop() if len(languages) == 1 else "",
+    )  # fmt: skip
+    voice.save(made.folder / "voice.safetensors")
+
+
+def clips_table(found: Harvest, reports: Sequence[ClipReport]) -> str:
+    """Every clip with what was found of it and its text, to be proof-read; TSV. Its first columns are
+    `path` and `text`, so that it can be corrected and given back as --transcripts (whole recordings).
+    """
+    out = io.StringIO()
+    writer = csv.writer(
+        out,
+        delimiter="\t",
+        lineterminator="\n",
+        quoting=csv.QUOTE_NONE,
+        quotechar=None,
+        escapechar="\\",
+    )
+    writer.writerow(
+        "path text heard fit seconds snr_db clipping speaker mismatch duplicate_of remarks".split()
+    )
+    for piece, r in zip(found.slices, reports, strict=True):
+        remarks = "; ".join([*r.faults, *r.notes])
+        numbers = [
+            r.seconds,
+            round(r.snr_db, 1),
+            round(r.clipping, 4),
+            _short(r.speaker),
+            _short(r.mismatch),
+        ]
+        writer.writerow(
+            [piece.name, _line(piece.text), _line(piece.heard), "yes" if r.fit else "no", *numbers]
+            + [r.duplicate_of, _line(remarks)]
+        )
+    return out.getvalue()
+
+
+def _short(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.2f}"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _told(heard: Heard) -> str:
+    near = ", ".join(f"{name} {value:.3f}" for name, value in heard.similarity.items())
+    return f"similarity {near}; word errors {100 * heard.error:.1f} %"
+
+
+def report(made: Outcome, name: str) -> str:
+    """Markdown: the before/after table, then every clip."""
+    kept = sum(r.fit for r in made.reports)
+    lines = [
+        f"# {name}",
+        "",
+        f"Learnt from {made.seconds:.1f} s of speech; {kept} of {len(made.reports)} clips were fit.",
+    ]
+    if made.before and made.after:
+        judges = list(made.before.similarity)
+        lines += ["", "| | word errors % | " + " | ".join(f"similarity {j}" for j in judges) + " |"]
+        lines.append("|" + "---|" * (2 + len(judges)))
+        for when, heard in (("before (zero-shot)", made.before), ("after", made.after)):
+            near = " | ".join(f"{heard.similarity[j]:.3f}" for j in judges)
+            lines.append(f"| {when} | {100 * heard.error:.1f} | {near} |")
+        same = " | ".join(f"{made.same.get(j, NAN):.3f}" for j in judges)
+        lines += [f"| the speaker's own recordings | | {same} |", ""]
+        lines.append(f"{made.after.texts} held-out texts. Listen: `samples/`.")
+    if made.problems:
+        lines += ["", "## Not used", "", *(f"- {problem}" for problem in made.problems)]
+    lines += ["", "## Clips", "", "| clip | s | SNR dB | fit | remarks |", "|---|---|---|---|---|"]
+    for r in made.reports:
+        remarks = "; ".join([*r.faults, *r.notes])
+        lines.append(
+            f"| {r.name} | {r.seconds:.1f} | {r.snr_db:.0f} | {'yes' if r.fit else '**no**'} | {remarks} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

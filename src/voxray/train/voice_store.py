@@ -1,0 +1,156 @@
+"""Slices of one voice -> a store that the trainers read: waves, F0, tokens of the model that is tuned, and
+phonemes with their times.
+
+Times come from the readout of the model's own tokens by forced alignment where the training weights are
+there, else from the GPT's guided heads: the never-returning path through their attention. The bundle's
+tokens are not retrained: a voice speaks in the units the model knows. In: a bundle and slices; out: a folder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from voxray.bundle import RATE as HEARD_RATE
+from voxray.bundle import Bundle
+from voxray.joining import monotone_path
+from voxray.models.gpt import GPT
+from voxray.sites import record
+from voxray.text.symbols import SYMBOL_TO_ID
+from voxray.tokens.content import Readout
+
+from .align import forced_spans
+from .pitch import f0_track
+from .prepare import LOUDNESS_RMS
+from .slices import Slice
+from .store import RATE, TOKEN, Entry, write_index
+
+SPEAKER = "voice"
+PAUSES = (",", ".", "!", "?", "-", "…", "SP", "SP2", "SP3")
+
+
+def write_store(
+    folder: Path,
+    bundle: Bundle,
+    train: Sequence[Slice],
+    held: Sequence[Slice],
+    readout: Readout | None = None,
+) -> Path:
+    """Fill a folder; the index comes last, so that a store is whole or is made again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = bundle.text_pipeline()
+    entries: list[Entry] = []
+    waves: list[NDArray[np.int16]] = []
+    tokens: list[NDArray[np.int16]] = []
+    rows: list[str] = []
+    position = 0
+    for split, pieces in (("train", train), ("dev", held)):
+        for piece in pieces:
+            ids = text(piece.text, piece.language).ids  # type: ignore[arg-type]
+            wave = _wave(piece)
+            heard = torch.from_numpy(piece.at(HEARD_RATE))
+            codes = _fitted(bundle.encode(heard).numpy(), len(wave) // TOKEN)
+            if not 2 <= len(ids) <= 2 * len(codes):
+                continue
+            spans = align(bundle, ids, codes, readout)
+            rows.append(json.dumps({"name": piece.name, "ids": list(ids), "spans": spans.tolist()}))
+            entries.append(
+                Entry(
+                    piece.name,
+                    SPEAKER,
+                    piece.language,
+                    piece.text,
+                    split,
+                    min(RATE, piece.rate) // 2,
+                    False,
+                    position,
+                    len(wave),
+                )  # fmt: skip
+            )
+            waves.append(wave)
+            tokens.append(codes.astype(np.int16))
+            position += len(wave)
+    if not any(entry.split == "train" for entry in entries):
+        raise ValueError("no clip's text fits its sound: nothing to learn from")
+    _write(folder, waves, tokens, rows, bundle)
+    write_index(folder, entries)
+    return folder
+
+
+def _write(
+    folder: Path,
+    waves: list[NDArray[np.int16]],
+    tokens: list[NDArray[np.int16]],
+    rows: list[str],
+    bundle: Bundle,
+) -> None:
+    np.concatenate(waves).tofile(folder / "wave.i16")
+    np.concatenate(tokens).tofile(folder / "tokens.i16")
+    tracks = [f0_track(wave.astype(np.float32) / 32768) for wave in waves]
+    np.concatenate(tracks).astype(np.float16).tofile(folder / "f0.f16")
+    np.save(folder / "codebook.npy", bundle.quantiser.codebook.numpy())
+    (folder / "labels.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+def _wave(piece: Slice) -> NDArray[np.int16]:
+    """At 24 kHz, at the corpus' loudness, padded to whole tokens."""
+    wave = piece.at(RATE)
+    frames = wave[: len(wave) // 240 * 240].reshape(-1, 240)
+    power = np.square(frames).mean(1)
+    active = power[power > power.max() * 1e-3]
+    gain = LOUDNESS_RMS / float(np.sqrt(active.mean() + 1e-12))
+    wave = wave * min(gain, 0.99 / float(np.abs(wave).max() + 1e-9))
+    padded = np.zeros(-(-len(wave) // TOKEN) * TOKEN, np.float32)
+    padded[: len(wave)] = wave
+    return (np.clip(padded, -1, 1) * 32767).astype("<i2")
+
+
+def _fitted(codes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """As many codes as the wave has tokens: rounding may leave one too few."""
+    if len(codes) >= count:
+        return codes[:count]
+    return np.pad(codes, (0, count - len(codes)), mode="edge")
+
+
+def align(
+    bundle: Bundle, ids: Sequence[int], codes: NDArray[np.int64], readout: Readout | None
+) -> NDArray[np.int64]:
+    """Spans [P, 2] of the phonemes in frames of 20 ms, two to a token."""
+    if readout is not None:
+        with torch.inference_mode():
+            vectors = bundle.quantiser.embed(torch.from_numpy(codes)[None])
+            scores = readout(vectors)[0][0].float().log_softmax(-1).numpy()  # [2S, symbols]
+        silence = SYMBOL_TO_ID["SP"]
+        still = {SYMBOL_TO_ID[symbol] for symbol in PAUSES}
+        return forced_spans(scores, [silence if i in still else i for i in ids], silence)[0]
+    if not bundle.gpt.config.guided_heads:
+        return _even(len(ids), 2 * len(codes))
+    path = monotone_path(guided_attention(bundle.gpt, ids, codes))
+    edges = np.searchsorted(path, np.arange(len(ids) + 1)) * 2
+    edges[-1] = 2 * len(codes)
+    return np.stack([edges[:-1], edges[1:]], axis=1)
+
+
+def _even(phones: int, frames: int) -> NDArray[np.int64]:
+    edges = np.linspace(0, frames, phones + 1).round().astype(np.int64)
+    return np.stack([edges[:-1], edges[1:]], axis=1)
+
+
+@torch.inference_mode()
+def guided_attention(gpt: GPT, ids: Sequence[int], codes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What the guided heads look at while each token [S] is read, over the phonemes: [S, P]."""
+    text, tokens = torch.tensor([list(ids)]), torch.from_numpy(codes.astype(np.int64))[None]
+    names = {layer: f"blocks.{layer}.attn.pattern" for layer, _ in gpt.config.guided_heads}
+    with record(gpt, sorted(set(names.values()))) as seen:
+        gpt(text, torch.tensor([len(ids)]), tokens)
+    rows: list[Tensor] = [
+        seen[names[layer]][0][0, head, len(ids) :, : len(ids)]  # [S + 1, P]
+        for layer, head in gpt.config.guided_heads
+    ]
+    return torch.stack(rows).mean(0)[: len(codes)].double().numpy()
