@@ -67,6 +67,28 @@ def test_normalisation(text, expected):
     assert "".join(word.text for word in speak(text, "zh").words) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("还书", "h uan2 sh u1"),
+        ("还有", "h ai2 y ou3"),
+        ("他得努力", "t a1 d ei2 n u3 l i4"),
+        ("看得见", "k an4 d e5 j ian4"),
+        ("获得土地的目的", "h uo4 d e2 t u3 d i4 d e5 m u4 d i4"),
+        ("悄悄地走", "q iao1 q iao1 d e5 z ou3"),
+        ("以上的电子", "y i3 sh ang4 d e5 d ian4 z i03"),
+        ("这条路很长", "zh e4 t iao2 l u4 h en3 ch ang2"),
+        ("他长大", "t a1 zh ang3 d a4"),
+        ("一只猫只吃鱼", "y i4 zh ir1 m ao1 zh ir3 ch ir1 y v2"),
+        ("他教我数学", "t a1 j iao1 w o3 sh u4 x ve2"),
+        ("衣服干了", "y i1 f u5 g an1 l e5"),
+        ("忘不了", "w ang4 b u5 l iao3"),
+    ],
+)
+def test_polyphones_in_context(text, expected):
+    assert str(speak(text)) == expected
+
+
 def test_every_character_has_sounds_or_stays_silent():
     silent = [c for c in map(chr, range(0x4E00, 0x9FA6)) if readings(c) == (UNREADABLE,)]
     assert len(silent) < 20

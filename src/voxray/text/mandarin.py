@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from . import pinyin, sandhi, segment
+from . import pinyin, polyphones, sandhi, segment
 from .controls import Controls
 from .punctuation import is_han
 from .sandhi import Foot
@@ -60,27 +60,48 @@ def convert(text: SpanText, fixed: Controls) -> list[Unit]:
 def _clause(text: SpanText, fixed: dict[int, str]) -> list[Unit]:
     given = [fixed.get(start) if end == start + 1 else None for start, end in text.spans]
     feet: list[Foot] = []
+    firm: dict[int, str] = {}  # places and the tone that they keep
     at = 0
     for word, tag in segment.words(text.text):
-        syllables = [
-            g or s for g, s in zip(given[at : at + len(word)], readings(word), strict=True)
-        ]
-        feet.append(Foot(word, tag, syllables, [len(word)]))
-        at += len(word)
-    units: list[Unit] = []
-    at = 0
+        end = at + len(word)
+        listed = list(readings(word))
+        cited = polyphones.citation(word, tag, text.text[:at], text.text[end:], listed)
+        feet.append(Foot(word, tag, _preferred(given[at:end], cited), [len(word)]))
+        kept = polyphones.firm(word, tag)
+        if kept or (word in "得地" and cited[0][-1] != "5"):
+            firm[end - 1] = kept or cited[0][-1]
+        at = end
     feet = sandhi.apply(feet)
     _ones(text.text, feet)
+    _hold(feet, firm)
+    return _spoken(text, feet, given)
+
+
+def _preferred(given: list[str | None], otherwise: list[str]) -> list[str]:
+    return [g or s for g, s in zip(given, otherwise, strict=True)]
+
+
+def _spoken(text: SpanText, feet: list[Foot], given: list[str | None]) -> list[Unit]:
+    units: list[Unit] = []
+    at = 0
     for foot in feet:
         _erhua(foot)
         done = 0
         for size in foot.sizes:
-            spoken = foot.syllables[done : done + size]
-            spoken = [g or s for g, s in zip(given[at : at + size], spoken, strict=True)]
+            spoken = _preferred(given[at : at + size], foot.syllables[done : done + size])
             units.append(_unit(text[at : at + size], spoken))
             at += size
             done += size
     return units
+
+
+def _hold(feet: list[Foot], firm: dict[int, str]) -> None:
+    """Give back the tones that were taken for neutral ones."""
+    places = [(foot, i) for foot in feet for i in range(len(foot.text))]
+    for at, tone in firm.items():
+        foot, i = places[at]
+        if foot.tone(i) == "5":
+            foot.set_tone(i, tone)
 
 
 def _ones(text: str, feet: list[Foot]) -> None:

@@ -172,7 +172,7 @@ def _neutral(foot: Foot) -> None:
         foot.set_tone(-1, "5")
     elif size == 1 and text in "了着过" and tag in ("ul", "uz", "ug"):
         foot.set_tone(0, "5")
-    elif size > 1 and text[-1] in "们子" and tag[0] in "rn" and text not in _FULL_ZI:
+    elif size > 1 and text[-1] in "们子" and tag[0] in "rn" and text not in FULL_ZI:
         foot.set_tone(-1, "5")
     elif size > 1 and text[-1] in "上下" and tag in ("s", "l", "f"):
         foot.set_tone(-1, "5")
@@ -225,7 +225,7 @@ _FULL_REPEATS = frozenset(
     " 点点 个个 默默 渐渐 往往 常常 刚刚 仅仅 偏偏 统统 通通 明明 微微 深深 静静 轻轻 悄悄"
     " 缓缓 慢慢 好好 早早".split()
 )
-_FULL_ZI = frozenset(
+FULL_ZI = frozenset(
     "男子 女子 分子 原子 量子 电子 离子 质子 中子 因子 粒子 核子 孔子 老子 庄子 孟子 孙子"
     " 弟子 才子 王子 太子 公子 君子 游子 学子 浪子 父子 母子 孝子 天子 臣子 夫子 女子 瓜子"
     " 莲子 种子 松子 鱼子 卵子 精子 光子 介子 算子 妃子 赤子 养子 长子 独子 次子 骄子 仙子"
