@@ -297,6 +297,7 @@ def test_snr_ends_of_the_scale() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.chosen
 @pytest.mark.skipif(not CORPUS.exists(), reason="needs recordings beside the repository")
 @pytest.mark.parametrize(
     "kind",

@@ -293,6 +293,7 @@ FRONT_NAMES = ("enc_p.", "ref_enc.", "quantizer.", "bridge.", "wns1.")
 
 @recorded.needed
 @pytest.mark.slow
+@pytest.mark.chosen
 def test_every_tensor_of_a_published_file_has_its_place() -> None:
     with torch.device("meta"):
         parts = torch.nn.ModuleDict(
@@ -308,6 +309,7 @@ def test_every_tensor_of_a_published_file_has_its_place() -> None:
 
 @recorded.needed
 @pytest.mark.slow
+@pytest.mark.chosen
 @torch.no_grad()
 @pytest.mark.parametrize("version", ["v3", "v4"])
 def test_published_condition(version: str) -> None:

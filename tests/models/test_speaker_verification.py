@@ -64,6 +64,7 @@ def test_every_published_tensor_has_a_place() -> None:
 
 @recorded
 @pytest.mark.slow
+@pytest.mark.chosen
 def test_embedding_is_the_recorded_one() -> None:
     network = SpeakerVerifier(SpeakerVerificationConfig()).eval()
     adopt(network, published_weights(), SPEAKER_VERIFICATION)

@@ -84,6 +84,7 @@ def test_every_site_can_be_watched_and_edited(tiny: BigVGANDecoder) -> None:
 
 @recorded.needed
 @pytest.mark.slow
+@pytest.mark.chosen
 @torch.no_grad()
 @pytest.mark.parametrize(
     ("table", "wave"), [("vocoder_v4", "wave"), ("vocoder_v4_weightnorm", "wave_weightnorm")]
@@ -121,6 +122,7 @@ def test_bigvgan() -> None:
 
 @recorded.needed
 @pytest.mark.slow
+@pytest.mark.chosen
 def test_every_weight_normed_name_of_bigvgan_has_its_place() -> None:
     with torch.device("meta"):
         model = BigVGANDecoder(BigVGANConfig())

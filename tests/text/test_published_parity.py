@@ -21,6 +21,7 @@ def lines(name: str) -> list[dict]:
 
 
 @pytest.mark.slow
+@pytest.mark.chosen
 @pytest.mark.parametrize("language", NEEDED)
 def test_sentences(language: str) -> None:
     absent = [name for name in NEEDED[language] if find_spec(name) is None]
