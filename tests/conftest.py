@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,16 @@ def recording(tmp_path: Path) -> Path:
     path = tmp_path / "someone.wav"
     audio.write_audio(path, speechlike(4.0), 16_000)
     return path
+
+
+@pytest.fixture(autouse=True)
+def _own_records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests leave nothing in the user's home: their records lie in one temporary folder."""
+    from voxray import trust
+
+    trust.use(tmp_path_factory.getbasetemp() / "trust")
+    yield
+    trust.use(None)
 
 
 @pytest.fixture(autouse=True)

@@ -51,6 +51,7 @@ class Synthesis:
     voice: str = ""
     options: dict[str, Any] = field(default_factory=dict)  # those that are not the defaults
     edits: list[dict[str, Any]] = field(default_factory=list)
+    record: str = ""  # id of its record (`voxray.trust`)
 
     @property
     def seconds(self) -> float:
@@ -65,6 +66,7 @@ class Synthesis:
             "model": self.model,
             "fingerprint": self.fingerprint,
             "seed": self.seed,
+            "record": self.record,
             "options": self.options,
             "edits": self.edits,
             "sample_rate": self.sample_rate,

@@ -1,0 +1,1 @@
+"""The database's history, one file a step; `store` brings a database up to date when it opens it."""
