@@ -117,6 +117,18 @@ def test_check_names_what_differs():
         check({})
 
 
+def test_the_fingerprint_of_the_published_conventions_covers_their_rules():
+    published = PublishedPipeline(version="v1")
+    saved = json.loads(json.dumps(published.manifest()))
+    assert (
+        "published/zh.py" in saved["rules"] and "published/zh.py" not in speak.manifest()["rules"]
+    )
+    assert check(saved).same
+    assert published.fingerprint != PublishedPipeline(version="v2").fingerprint
+    saved["fingerprint"], saved["rules"]["published/zh.py"] = "0" * 16, "0" * 16
+    assert [d.name for d in check(saved).differences] == ["published/zh.py"]
+
+
 def test_rules_digest_ignores_comments_and_docstrings():
     plain = 'def f():\n    """One."""\n    return 1  # why\n'
     assert rules_digest(plain) == rules_digest('def f():\n    """Two."""\n\n    return 1\n')

@@ -16,7 +16,7 @@ import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from .pipeline import TextPipeline
 
 LIBRARIES = ("jieba", "pypinyin")
+PUBLISHED_LIBRARIES = (
+    "ToJyutping", "g2pk2", "g2pw", "jamo", "pyopenjtalk-prebuilt", "python-mecab-ko", "python-mecab-ko-dic",
+)  # fmt: skip
 _NOT_RULES = frozenset(("__init__.py", "fingerprint.py", "phonemes.py", "sentences.py"))
 _UNHASHED_DATA = frozenset(("probes.txt", "LICENSES.md"))
 
@@ -116,19 +119,40 @@ def _code_lines(source: str) -> list[str]:
 def _static() -> dict[str, dict[str, str]]:
     here = files(__package__)
     data = {f.name: f for f in here.joinpath("data").iterdir() if f.name not in _UNHASHED_DATA}
-    code = {
-        f.name: f for f in here.iterdir() if f.name.endswith(".py") and f.name not in _NOT_RULES
-    }
     return {
         "library": {name: version(name) for name in LIBRARIES},
         "data": {name: _data_digest(data[name]) for name in sorted(data)},
-        "rules": {n: rules_digest(code[n].read_text(encoding="utf-8")) for n in sorted(code)},
+        "rules": _rules(here),
     }
+
+
+def _rules(folder: Traversable, prefix: str = "") -> dict[str, str]:
+    code = {f.name: f for f in folder.iterdir() if f.name.endswith(".py")}
+    names = sorted(set(code) - _NOT_RULES)
+    return {prefix + n: rules_digest(code[n].read_text(encoding="utf-8")) for n in names}
+
+
+@cache
+def _published() -> dict[str, dict[str, str]]:
+    """The same with what the published conventions add: their rules, their optional packages."""
+    parts = _static()
+    rules = _rules(files(__package__).joinpath("published"), "published/")
+    libraries = {name: _installed(name) for name in PUBLISHED_LIBRARIES}
+    more = {"library": libraries, "rules": rules}
+    return {part: {**values, **more.get(part, {})} for part, values in parts.items()}
+
+
+def _installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
 
 
 def state(pipeline: TextPipeline) -> dict[str, dict[str, str]]:
     """All that decides the phonemes, in parts; a user's own lexicon is no part of it."""
-    return {**_static(), "settings": {"convention": pipeline.convention}}
+    parts = _static() if pipeline.convention == "voxray" else _published()
+    return {**parts, "settings": pipeline.settings()}
 
 
 def fingerprint(pipeline: TextPipeline) -> str:
@@ -176,8 +200,12 @@ def check(saved: Mapping[str, Any] | Path | str, lexicon: Path | None = None) ->
     saved = load_manifest(Path(saved)) if isinstance(saved, (str, Path)) else saved
     if "fingerprint" not in saved:
         raise ValueError("not a text manifest: it has no fingerprint")
-    published = saved.get("settings", {}).get("convention") == PublishedPipeline.convention
-    pipeline = PublishedPipeline(lexicon) if published else TextPipeline(lexicon)
+    settings = saved.get("settings", {})
+    if settings.get("convention") == PublishedPipeline.convention:
+        known = "v1" if settings.get("version") == "v1" else "v2"
+        pipeline: TextPipeline = PublishedPipeline(lexicon, version=known)
+    else:
+        pipeline = TextPipeline(lexicon)
     now, was = fingerprint(pipeline), str(saved["fingerprint"])
     if now == was:
         return Check(True, was, now, (), ())

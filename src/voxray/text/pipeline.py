@@ -66,6 +66,10 @@ class TextPipeline:
         """Names the state of the front end; saved with every model, voice and synthesis."""
         return fingerprint.fingerprint(self)
 
+    def settings(self) -> dict[str, str]:
+        """What was chosen when it was built; a part of the fingerprint."""
+        return {"convention": self.convention}
+
     def manifest(self) -> dict[str, Any]:
         """What the fingerprint is a hash of, and how the probe sentences read; plain JSON types."""
         return fingerprint.manifest(self)

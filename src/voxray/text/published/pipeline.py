@@ -108,6 +108,12 @@ class PublishedPipeline(TextPipeline):
             found = self._read(text, stopped, language, fixed)
         return found
 
+    def settings(self) -> dict[str, str]:
+        """What was chosen when it was built; a part of the fingerprint."""
+        dictionary = Path(self.japanese_dictionary or "").name
+        chosen = {"version": self.version, "polyphones": self.notes[0], "japanese": dictionary}
+        return {**super().settings(), **chosen}
+
     def clean(self, text: str, language: Tongue) -> PublishedPhonemes:
         """The whole text in one language, without segments and without a full stop before it."""
         validate(text)
