@@ -29,7 +29,7 @@ from .segments import Aligned, sample_latents, spoilt
 from .start import start_prior
 
 LOOSE, UNKNOWN = 3, 0.25  # frames of 20 ms; share of rows
-FITTED_RATE = 0.05  # share of the rate for what begins from a fit: hundreds of inputs move at once
+FITTED_RATE = 0.3  # share of the rate for what begins from a fit: hundreds of inputs move at once
 
 
 class PriorTraining(Schedule):
