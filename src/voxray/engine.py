@@ -21,13 +21,15 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from . import audio
+from .article.bundle import ArticleBundle, is_article
+from .article.pipeline import ArticlePipeline
 from .bundle import Bundle
 from .pieces import check_text
 from .pipeline import AudioStream, Pipeline, SynthesisOptions
@@ -297,6 +299,9 @@ def _rate(pipeline: Pipeline) -> int:
 def _open(model: Bundle | str | Path | None, lexicon: str | Path | None) -> Pipeline:
     if model is None:
         models = Bundle.builtin()
+    elif isinstance(model, (str, Path)) and is_article(Path(model)):
+        article = ArticleBundle.load(Path(model))
+        return cast(Pipeline, ArticlePipeline(article, None if lexicon is None else Path(lexicon)))
     else:
         models = model if isinstance(model, Bundle) else Bundle.load(Path(model))
     return Pipeline(models, models.text_pipeline(None if lexicon is None else Path(lexicon)))

@@ -15,18 +15,22 @@ from . import (
     convert,
     convert_voice,
     data,
+    explain,
     export,
     info,
     inspect,
     measure,
+    pull,
     say,
     text,
     train,
+    trust,
     tune,
+    verify,
     voice,
     voices,
 )
-from .common import ERROR, complain, note
+from .common import ERROR, complain, keep_records_at_home, note
 
 app = typer.Typer(
     help="Clone a voice from seconds of audio, offline.",
@@ -39,7 +43,9 @@ app.command("say")(say.say)
 app.command("voices")(voices.voices)
 app.add_typer(voice.app, name="voice")
 app.command("info")(info.info)
+app.command("pull")(pull.pull)
 app.command("convert")(convert.convert)
+app.command("explain")(explain.explain)
 app.command("export")(export.export)
 app.command("inspect")(inspect.inspect)
 app.command("convert-voice")(convert_voice.convert_voice)
@@ -48,6 +54,8 @@ app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("measure")(measure.measure)
 app.command("tune")(tune.tune)
+app.command("verify")(verify.verify)
+app.add_typer(trust.app, name="trust")
 
 USAGE_ERROR = typer.BadParameter.__mro__[2]  # ClickException, wherever typer keeps it
 INTERRUPTED = 130
@@ -58,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: note(str(message))
         try:
+            keep_records_at_home()
             result = app(list(sys.argv[1:] if arguments is None else arguments),
                          prog_name="voxray", standalone_mode=False)  # fmt: skip
         except USAGE_ERROR as error:

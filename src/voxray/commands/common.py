@@ -35,6 +35,14 @@ def voices_folder() -> Path:
     return Path(home) / "voices"
 
 
+def keep_records_at_home() -> None:
+    """VOXRAY_HOME moves the records, too."""
+    from .. import trust
+
+    if os.environ.get("VOXRAY_HOME"):
+        trust.use(Path(os.environ["VOXRAY_HOME"]) / "trust", os.environ.get("VOXRAY_DATABASE", ""))
+
+
 def own_voice(name: str) -> Path:
     """The file of one of the user's voices; refuses names that are no plain names."""
     if not VOICE_NAME.fullmatch(name):

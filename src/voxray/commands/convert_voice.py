@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .common import find_voice, refuse_overwriting
+from .common import find_voice, note, refuse_overwriting
 
 
 def convert_voice(
@@ -24,11 +24,14 @@ def convert_voice(
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Say what a recording says in another voice."""
-    from ..engine import save, tts
+    from ..engine import check_output, save, tts
 
     refuse_overwriting(output, recording, voice)
+    check_output(output)
     made = tts.convert(recording, find_voice(voice), model=model, speed=speed, seed=seed)
     save(made, output)
+    for warning in made.warnings:
+        note(warning)
     if as_json:
         record = {"file": str(output), **made.report()}
         sys.stdout.write(json.dumps(record, ensure_ascii=False, indent=1) + "\n")

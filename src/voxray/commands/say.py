@@ -49,10 +49,11 @@ def say(
     srt: Annotated[bool, typer.Option("--srt", help="Write subtitles beside it.")] = False,
 ) -> None:
     """Say a text in a voice."""
-    from ..engine import tts
+    from ..engine import check_output, tts
 
     words = _words(text, file)
     refuse_overwriting(output, voice, file)
+    check_output(output)
     if transcript is not None and voice is None:
         raise ValueError("--transcript is what the recording given by --voice says: give both")
     stream = tts.stream(

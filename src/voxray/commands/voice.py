@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .common import find_voice, own_voice
+
+if TYPE_CHECKING:
+    from ..voice import Voice
 
 app = typer.Typer(help="Make, show or delete a voice of your own.", no_args_is_help=True)
 
@@ -29,20 +32,62 @@ def make(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write the voice here instead.")
     ] = None,
+    consent: Annotated[
+        Path | None, typer.Option(help="The speaker reading the prompt of `voxray trust prompt`.")
+    ] = None,
+    number: Annotated[str | None, typer.Option(help="The number in that prompt.")] = None,
+    who: Annotated[str, typer.Option(help="An id for the speaker who agrees.")] = "",
+    purposes: Annotated[str, typer.Option(help="What for: personal, research, commercial")] = (
+        "personal"
+    ),
 ) -> None:
     """Make a voice from a recording."""
     from ..voice import Voice
 
+    if (consent is None) != (number is None):
+        raise ValueError(
+            "--consent READING needs --number N and the other way round; "
+            "get both from: voxray trust prompt"
+        )
     target = own_voice(name) if output is None else output
     voice = Voice.from_file(
         recording, transcript, style=style, name=name, licence=licence, card=card
     )
     if output is None:
         target.parent.mkdir(parents=True, exist_ok=True)
+    if consent is not None and number is not None:
+        _consented(voice, recording, consent, number, who or name, purposes)
     voice.save(target)
     heard = voice.recording
     sys.stdout.write(
         f"{name}: {heard['seconds']:.1f} s of speech, {heard['snr_db']:.0f} dB signal to noise\n"
+    )
+
+
+def _consented(
+    voice: Voice, recording: Path, heard: Path, number: str, who: str, purposes: str
+) -> None:
+    """Check what was read aloud, and put the consent on record."""
+    from ..trust import consent, reading
+
+    asked = reading.find(number)
+    checks = reading.check(asked, heard, recording, recogniser=reading.recogniser())
+    given = consent.give(
+        voice,
+        who,
+        purposes=purposes.split(","),
+        kind="read-aloud",
+        recording=recording,
+        read=asked.sentence,
+        number=number,
+        agreement_language=asked.language,
+        checks=checks,
+    )
+    unheard = checks["heard"] == "unchecked"
+    sys.stdout.write(
+        f"{given.id}: consent of {who} on record, speaker checked"
+        + ("; the words were not (pip install voxray[eval])" if unheard else " and words heard")
+        + "\n"
     )
 
 

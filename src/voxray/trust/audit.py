@@ -70,7 +70,9 @@ def verify() -> Verdict:
     faults, previous, expected = [], START, 1
     for row in rows:
         if row.position != expected:
-            missing = f"{expected}" if row.position - expected == 1 else f"{expected}-{row.position - 1}"
+            missing = (
+                f"{expected}" if row.position - expected == 1 else f"{expected}-{row.position - 1}"
+            )
             faults.append(f"line {missing} is gone")
         elif row.previous != previous:
             faults.append(f"line {row.position} does not follow line {row.position - 1}")
@@ -112,7 +114,9 @@ def _read_head() -> tuple[int, str] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Refused("records-altered", f"{path} was altered: run `voxray trust verify`") from error
+        raise Refused(
+            "records-altered", f"{path} was altered: run `voxray trust verify`"
+        ) from error
     return position, hashed
 
 

@@ -141,7 +141,8 @@ def put(session: Session, content: Content, actor: str) -> None:
 def check(session: Session, voice: str, wanted: Wanted) -> Content | None:
     """The consent that allows what is wanted; None if there never was one; else a refusal."""
     rows = list(session.scalars(select(ConsentRow).where(ConsentRow.voice == voice)))
-    refusals = []
+    explicit = [row for row in rows if row.kind != "implied"]  # what was said outweighs silence
+    rows, refusals = explicit or rows, []
     for row in sorted(rows, key=lambda row: KINDS.index(row.kind), reverse=True):
         try:
             return examine(row, voice, wanted)

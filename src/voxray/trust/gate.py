@@ -3,12 +3,16 @@
 before: policy, caller's key, consent -> a record is begun, or nothing is said.
 chunk:  marks a stream; before each chunk the consent is looked at again.
 after:  marks what was made whole, looks at the consent again, finishes the record.
+saved:  signs Content Credentials into the file, where the policy and the format have them.
 """
 
 from __future__ import annotations
 
+import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from threading import Lock
 
 import numpy as np
@@ -18,7 +22,7 @@ from sqlalchemy.orm import Session
 from .. import engine
 from ..engine import Request
 from ..synthesis import Synthesis
-from . import access, audit, consent, identity, records, store
+from . import access, audit, consent, credentials, identity, records, store
 from . import policy as policies
 from .consent import Content, Wanted
 from .errors import Refused
@@ -54,7 +58,7 @@ def stand() -> None:
     global _remove
     with _lock:
         if not any(hook.before is before for hook in engine.hooks()):
-            _remove = engine.register(before=before, after=after, chunk=chunk)
+            _remove = engine.register(before=before, after=after, chunk=chunk, saved=saved)
 
 
 def before(request: Request) -> None:
@@ -126,6 +130,25 @@ def chunk(request: Request) -> StreamMark:
     return StreamMark(_of(request, take=False), request.rate)
 
 
+def saved(synthesis: Synthesis, path: Path) -> None:
+    """Content Credentials for a file that was just written."""
+    policy = policies.load()
+    if policy.credentials == "off" or not synthesis.record:
+        return
+    if not credentials.installed():
+        if policy.credentials == "on":
+            path.unlink(missing_ok=True)
+            raise Refused(
+                "credentials-broken",
+                "the policy asks for credentials: pip install voxray[provenance]",
+            )
+        return
+    if path.suffix.lower() in credentials.FORMATS:
+        item = records.find(int(synthesis.record.removeprefix("r-"), 16))
+        details = {} if item is None else {"voice": item.voice, "consent": item.consent}
+        credentials.attach(path, synthesis, details)
+
+
 def languages_of(text: str) -> frozenset[str]:
     """By script: `zh` for Han characters, `en` for Latin letters."""
     found = set()
@@ -165,9 +188,6 @@ def _allowed(
 
 def _implied(request: Request, voice: str) -> Content:
     """On one's own machine, using a voice says that one may."""
-    import secrets
-    import time
-
     return Content(
         id=f"c-{secrets.token_hex(8)}",
         kind="implied",

@@ -51,9 +51,7 @@ def save(policy: Policy, actor: str = "owner") -> None:
     path = place.current().file(FILE)
     part = path.with_name(f".{FILE}.{secrets.token_hex(4)}.part")
     changed = {
-        name: value
-        for name, value in policy.model_dump().items()
-        if value != getattr(before, name)
+        name: value for name, value in policy.model_dump().items() if value != getattr(before, name)
     }
     with store.writing() as session:
         audit.append(session, actor, "policy-changed", "policy", changed)

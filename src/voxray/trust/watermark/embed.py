@@ -73,9 +73,7 @@ class Embedder:
         return (hops[:-1] + first + before).reshape(-1)
 
 
-def embed(
-    wave: Wave, rate: int, signs: NDArray[np.int8], strength_db: float = STRENGTH_DB
-) -> Wave:
+def embed(wave: Wave, rate: int, signs: NDArray[np.int8], strength_db: float = STRENGTH_DB) -> Wave:
     """The whole form: a wave [N] -> the marked wave [N]."""
     embedder = Embedder(signs, rate, strength_db)
     return np.concatenate([embedder(wave), embedder.finish()])

@@ -1,0 +1,143 @@
+"""Finding the mark: a wave of any rate -> is it there, whose number, and how sure.
+
+The reader's beliefs are folded over the period and correlated with a key's signs, for every shift
+(16 ms) and for playback speeds of -6 % to +6 %. A key's signs are independent fair coins, the
+beliefs know nothing of the key: so for an unmarked sound, or another key's, each correlation,
+divided by its root of summed squares, is a normalised Rademacher sum, and
+
+    P(score >= x) <= c (1 - Phi(x)),  c = 1 / (4 (1 - Phi(sqrt 2))) = 3.18
+
+(Bentkus and Dzindzalieta, Bernoulli 21, 2015), whatever the sound. `chance` is that bound times the
+number of hypotheses tried. Present means chance <= 1e-6.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ... import audio
+from . import code
+from .grid import BANDS, PERIOD, SLOT_FRAMES, SLOTS
+from .pattern import Pattern, pattern
+from .reader import RATE, beliefs
+
+Wave = NDArray[np.float32]
+FALSE_ALARM = 1e-6
+RADEMACHER = 3.18
+SPEEDS = tuple(round(1.0 + step / 100, 2) for step in range(-6, 7))
+FINE = 0.0025  # speeds within a step, tried once the mark is found
+SHORTEST = 0.5  # seconds
+WORD_MARGIN = 1.0  # a word must stand out from the next best by this much
+WORD_CHANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What was found. `number` needs about 10 s, `low` (its last 16 bits) about 3 s."""
+
+    present: bool
+    chance: float  # bound on finding this much by accident
+    score: float
+    speed: float
+    shift: int  # frames of 16 ms
+    low: int | None = None
+    high: int | None = None
+
+    @property
+    def number(self) -> int | None:
+        """The record's number, where all of it could be read."""
+        return None if self.low is None or self.high is None else (self.high << 16) | self.low
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Beliefs of one wave at every speed: read once, then tried with any number of keys."""
+
+    speeds: tuple[float, ...]
+    folded: tuple[NDArray[np.float32], ...]  # per speed [PERIOD, SLOTS * BANDS]: all shifts
+    wave: Wave  # at 16 kHz
+
+
+def listen(wave: Wave, rate: int, speeds: tuple[float, ...] = SPEEDS) -> Heard:
+    """A wave [N] of any rate, read at every speed."""
+    if len(wave) < SHORTEST * rate:
+        raise ValueError(f"{len(wave) / rate:.2f} s is too short for a mark; {SHORTEST} s is least")
+    wave = audio.resample(np.asarray(wave, np.float32), rate, RATE)
+    return Heard(speeds, tuple(_folded(wave, speed) for speed in speeds), wave)
+
+
+def _folded(wave: Wave, speed: float) -> NDArray[np.float32]:
+    """Sums of beliefs over every cell for every shift: [PERIOD, SLOTS * BANDS]."""
+    if speed != 1.0:
+        wave = audio.resample(wave, RATE, round(RATE * speed))
+    seen = beliefs(wave)  # [T, BANDS]
+    seen = np.pad(seen, ((0, -len(seen) % PERIOD), (0, 0)))
+    period = seen.reshape(-1, PERIOD, BANDS).sum(0)  # [PERIOD, BANDS]
+    ring = np.concatenate([period, period[: SLOT_FRAMES - 1]])
+    slots = sum(ring[k : k + PERIOD] for k in range(SLOT_FRAMES))  # a slot that begins at a frame
+    begins = (np.arange(PERIOD)[:, None] + SLOT_FRAMES * np.arange(SLOTS)) % PERIOD
+    return slots[begins].reshape(PERIOD, SLOTS * BANDS).astype(np.float32)
+
+
+def scores(heard: Heard, key: Pattern) -> NDArray[np.float32]:
+    """Normalised correlations [speeds, PERIOD] with a key's presence cells."""
+    signs = key.signs[key.presence].astype(np.float32)
+    rows = []
+    for folded in heard.folded:
+        chosen = folded[:, key.presence]
+        rows.append(chosen @ signs / np.sqrt((chosen**2).sum(1) + 1e-12))
+    return np.stack(rows)
+
+
+def chance_of(score: float, hypotheses: int) -> float:
+    """Bound on the chance that an unmarked sound scores this much under one of the hypotheses."""
+    tail = 0.5 * math.erfc(score / math.sqrt(2))
+    return min(1.0, RADEMACHER * tail * hypotheses)
+
+
+def find(heard: Heard, key: bytes) -> Mark:
+    """Look for a key's mark, and read the number where it is there."""
+    shape = pattern(key)
+    table = scores(heard, shape)
+    row, shift = np.unravel_index(int(table.argmax()), table.shape)
+    score, speed = float(table[row, shift]), heard.speeds[row]
+    chance = chance_of(score, table.size)
+    if chance > FALSE_ALARM:
+        return Mark(False, chance, score, speed, int(shift))
+    folded, speed, shift = _refined(heard, shape, float(speed), int(shift))
+    low = _word(folded, shape, shape.low)
+    high = _word(folded, shape, shape.high)
+    return Mark(True, chance, score, speed, shift, low, high)
+
+
+def detect(wave: Wave, rate: int, key: bytes) -> Mark:
+    """Is this key's mark in a wave [N] of any rate?"""
+    return find(listen(wave, rate), key)
+
+
+def _refined(
+    heard: Heard, shape: Pattern, speed: float, shift: int
+) -> tuple[NDArray[np.float32], float, int]:
+    """The best speed near the one found, and its sums [SLOTS * BANDS] at the best shift."""
+    best = (-1.0, speed, shift, heard.folded[heard.speeds.index(speed)])
+    for step in (-2, -1, 0, 1, 2):
+        tried = round(speed + step * FINE, 4)
+        folded = best[3] if step == 0 else _folded(heard.wave, tried)
+        if step == 0:
+            folded = heard.folded[heard.speeds.index(speed)]
+        row = scores(Heard((tried,), (folded,), heard.wave), shape)[0]
+        if row.max() > best[0]:
+            best = (float(row.max()), tried, int(row.argmax()), folded)
+    return best[3][best[2]], best[1], best[2]
+
+
+def _word(folded: NDArray[np.float32], shape: Pattern, cells: NDArray[np.int64]) -> int | None:
+    """The word that the cells [copies, 128] carry, if one stands out."""
+    soft = (folded[cells] * shape.signs[cells]).sum(0)
+    decoded = code.decode(soft)
+    likely = chance_of(decoded.score, 1 << code.BITS) <= WORD_CHANCE
+    return decoded.word if likely and decoded.margin >= WORD_MARGIN else None
