@@ -22,6 +22,7 @@ from voxray.train.joint import JointTraining
 from voxray.train.polish import PolishTraining
 from voxray.train.prepare import add_pitch, prepare
 from voxray.train.prior import PriorTraining
+from voxray.train.tuning import training_parts
 from voxray.voice import Voice
 
 CODES = 16
@@ -79,7 +80,11 @@ def test_a_model_is_trained_joined_saved_and_speaks(store: Path, tmp_path: Path)
     stages.run_gpt(store, runs / "gpt", gpt.model_dump_json(), said.append)
 
     stages.bundle_runs(runs, "small").save(tmp_path / "model")
+    stages.save_training_parts(runs, tmp_path / "model")
     bundle = Bundle.load(tmp_path / "model")
+    posterior, readout = training_parts(tmp_path / "model", bundle)
+    assert posterior is not None and readout is not None
+    assert torch.isfinite(posterior.synthesis).all()
     assert bundle.fingerprint == TextPipeline().fingerprint
     assert bundle.generator.codebook.abs().sum() > 0
     voice = Voice("nobody", torch.zeros(256))

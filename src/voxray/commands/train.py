@@ -1,4 +1,4 @@
-"""`voxray train content|generator|gpt|bundle`: run one stage on a store, settings from JSON files."""
+"""`voxray train content|generator|gpt|article|bundle`: run one stage on a store, settings from JSON files."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class Stage(str, Enum):
     content = "content"
     generator = "generator"
     gpt = "gpt"
+    article = "article"
     bundle = "bundle"
 
 
@@ -54,8 +55,13 @@ def train(
         stages.run_generator(data, output, given, second, _say, third, fourth)
     elif stage is Stage.gpt:
         stages.run_gpt(data, output, given, _say)
+    elif stage is Stage.article:
+        from ..train.article import ArticleTraining, train_article
+
+        train_article(data, output, ArticleTraining.model_validate_json(given), _say)
     else:
         stages.bundle_runs(data).save(output)
+        stages.save_training_parts(data, output)
 
 
 def _read(path: Path | None) -> str:

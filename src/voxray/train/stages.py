@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -37,6 +38,7 @@ from .polish import PolishTraining, train_polish
 from .prior import PriorTraining, train_prior
 from .run import Say, Schedule
 from .store import Store
+from .tuning import TRAINING_FILE
 from .warmstart import content_from_whisper
 
 Settings = TypeVar("Settings", bound=Schedule)
@@ -107,6 +109,19 @@ def bundle_runs(runs: Path, name: str = "mini", training: str = "") -> Bundle:
     bundle.generator.codebook.copy_(bundle.quantiser.codebook)
     bundle.gpt.load_state_dict(_state(gpt)["gpt"])
     return bundle
+
+
+def save_training_parts(runs: Path, target: Path) -> None:
+    """Write `training.safetensors` beside a bundle's weights: posterior and readout, which only tuning and
+    probing need; fp16.
+    """
+    generator, content = _state(_last_part(runs / "generator")[0]), _state(runs / "content")
+    state = {k: v for k, v in generator["generator"].items() if k.startswith("posterior.")}
+    state.update({f"readout.{k}": v for k, v in content["readout"].items()})
+    halves = {k: v.half().contiguous() for k, v in state.items()}
+    beside = target / f"{TRAINING_FILE}.part"
+    beside.write_bytes(safetensors.torch.save(halves))
+    beside.replace(target / TRAINING_FILE)
 
 
 def _last_part(generator: Path) -> tuple[Path, type[PriorTraining]]:

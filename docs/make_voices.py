@@ -1,0 +1,78 @@
+"""Make the built-in voices anew: speaker vectors of synthetic speech, as a model hears them.
+
+    python docs/make_voices.py MODEL TEACHER_FOLDER [TARGET_FOLDER]
+
+A voice is the mean of its vectors over some clips of one voice of the teacher (Apache-2.0); no real person.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+import torch
+
+from voxray import audio
+from voxray.bundle import BUILTIN, Bundle
+from voxray.voice import Voice, prepare
+
+VOICES = {
+    "george": ("bm_george", "en", "a man, British"),
+    "michael": ("am_michael", "en", "a man, American"),
+    "nova": ("af_nova", "en", "a woman, American"),
+    "xiaoni": ("zf_xiaoni", "zh", "a woman"),
+    "xiaoyi": ("zf_xiaoyi", "zh", "a woman"),
+    "yunyang": ("zm_yunyang", "zh", "a man"),
+}
+CLIPS, SHORTEST = 12, 2.5  # seconds
+
+
+def clips(folder: Path, speaker: str) -> list[Path]:
+    """The first clips of an unmixed teacher voice that are long enough."""
+    with (folder / "manifest.tsv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    found = [
+        folder / row["path"]
+        for row in rows
+        if row["voice"].split(":")[0] == speaker
+        and "+" not in row["voice"]
+        and float(row["duration"]) >= SHORTEST
+    ]
+    return found[:CLIPS]
+
+
+def make(model: Bundle, folder: Path, name: str) -> Voice:
+    """One voice; ValueError if the teacher's folder lacks it."""
+    speaker, language, about = VOICES[name]
+    paths = clips(folder, speaker)
+    if not paths:
+        raise ValueError(f"no clips of {speaker} in {folder}")
+    vectors = []
+    for path in paths:
+        reference = prepare(*audio.read_audio(path), path.name)
+        vectors.append(model.speaker_vector(reference.heard_by(model), reference.rate))
+    return Voice(
+        name=name,
+        speaker=torch.stack(vectors).mean(0),
+        language=language,
+        model=model.name,
+        source=f"teacher voice {speaker}, {len(paths)} clips",
+        licence="Apache-2.0",
+        card=f"{about}; the speaker vector of synthetic speech (teacher voice {speaker}, "
+        f"{len(paths)} clips); no real person",
+    )
+
+
+def main() -> None:
+    """The command."""
+    model, folder = Bundle.load(sys.argv[1]), Path(sys.argv[2])
+    target = Path(sys.argv[3]) if len(sys.argv) > 3 else BUILTIN / "voices"
+    target.mkdir(parents=True, exist_ok=True)
+    for name in VOICES:
+        make(model, folder, name).save(target / f"{name}.safetensors")
+        sys.stdout.write(f"{name}\n")
+
+
+if __name__ == "__main__":
+    main()
