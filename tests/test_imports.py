@@ -23,6 +23,7 @@ RANKS = (
         "checkpoint",
         "convert",
         "pretrained",
+        "hub",
         "voice",
         "decoding",
         "joining",
@@ -31,7 +32,7 @@ RANKS = (
         "interventions",
     }
     | {"watch"},
-    {"pipeline", "train"},
+    {"pipeline", "train", "article"},
     {"engine"},
     {"steer", "explain"},
     {"evaluate", "compress", "forensics"},
