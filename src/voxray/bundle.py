@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -26,13 +26,14 @@ from voxray.audio.published import (
     sinc_resample,
     vocoder_mel,
 )
-from voxray.config import BundleConfig, MatchingGeneratorConfig
+from voxray.config import BundleConfig, GPTConfig, MatchingGeneratorConfig
 from voxray.models.decoder_hifigan import HifiganDecoder
 from voxray.models.generator import Generator
 from voxray.models.generator_matching import MatchingGenerator
 from voxray.models.gpt import GPT
 from voxray.models.layers import fuse_weight_norm
 from voxray.models.packed import pack_linears
+from voxray.models.student import Student
 from voxray.pretrained import ROBERTA, Pretrained
 from voxray.text import Phonemes, PublishedPipeline, TextPipeline
 from voxray.text.symbols import SYMBOL_TO_ID
@@ -52,7 +53,7 @@ class Bundle:
     """The modules of one model, ready to speak."""
 
     config: BundleConfig
-    gpt: GPT
+    gpt: GPT  # or a `Student`, which is called alike
     generator: Generator | MatchingGenerator
     content: nn.Module
     quantiser: Quantiser
@@ -68,7 +69,7 @@ class Bundle:
         """Fresh random weights (tests, training)."""
         return cls(
             config,
-            GPT(config.gpt).eval(),
+            _gpt(config),
             _generator(config),
             ContentEncoder(config.content).eval(),
             Quantiser(config.content).eval(),
@@ -182,7 +183,7 @@ class FamilyBundle(Bundle):
     def build(cls, config: BundleConfig) -> FamilyBundle:
         """Fresh random weights."""
         quantiser = Quantiser(config.content).eval()
-        return cls(config, GPT(config.gpt).eval(), _generator(config), nn.Identity(), quantiser)
+        return cls(config, _gpt(config), _generator(config), nn.Identity(), quantiser)
 
     trims: ClassVar[bool] = False
     parts: ClassVar[tuple[str, ...]] = ("gpt", "generator", "quantiser")
@@ -257,6 +258,12 @@ def _builtin() -> Bundle:
             "(`voxray convert` and `voxray train bundle` make some)"
         )
     return Bundle.load(BUILTIN / "mini")
+
+
+def _gpt(config: BundleConfig) -> GPT:
+    if isinstance(config.gpt, GPTConfig):
+        return GPT(config.gpt).eval()
+    return cast(GPT, Student(config.gpt).eval())
 
 
 def _generator(config: BundleConfig) -> Generator | MatchingGenerator:

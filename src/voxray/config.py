@@ -45,6 +45,22 @@ class GPTConfig(Config):
     dropout: float = 0.0
     max_positions: int = 4096
     guided_heads: tuple[tuple[int, int], ...] = ((2, 0), (3, 0))  # (layer, head)
+    kept_heads: tuple[int, ...] = ()  # heads that pruning left in each layer; empty: n_head
+
+
+class StudentConfig(Config):
+    """The small text-to-token model: a BiLSTM over phonemes, LSTMs over tokens, one attention head."""
+
+    kind: Literal["lstm"] = "lstm"
+    text_symbols: int = 322
+    codebook_size: int = 1024
+    width: int = 256
+    text_width: int = 128  # of each direction
+    n_head: int = 1
+    context_width: int = 0
+    bos: bool = True
+    dropout: float = 0.0
+    guided_heads: tuple[tuple[int, int], ...] = ((0, 0),)
 
 
 class ContentConfig(Config):
@@ -227,6 +243,30 @@ class IstftDecoderConfig(Config):
         return self.frame_samples
 
 
+class ArticleConfig(Config):
+    """The `article` preset: raw text through a GPT-2, alignment search, flow, decoder; no tokens between."""
+
+    name: str = "article"
+    text_symbols: int = 1024  # of the byte-level BPE
+    text_hidden: int = 768
+    text_layers: int = 4
+    text_heads: int = 12
+    text_positions: int = 512
+    text_width: int = 256  # after the projection
+    speaker: SpeakerConfig = SpeakerConfig()
+    posterior: ArticlePosteriorConfig = ArticlePosteriorConfig(latent_channels=92)
+    flow: FlowConfig = FlowConfig()
+    decoder: IstftDecoderConfig = IstftDecoderConfig()
+    duration_hidden: int = 128
+    noise_scale: float = 0.5
+    training: str = ""
+
+    @property
+    def latent_channels(self) -> int:
+        """The posterior's, and four of pitch before them."""
+        return self.posterior.latent_channels + 4
+
+
 class GeneratorConfig(Config):
     """The SoVITS stage: speaker, prior, flow, posterior, decoder."""
 
@@ -367,7 +407,7 @@ class BundleConfig(Config):
 
     name: str = "mini"
     version: str = ""  # of a published model; empty: ours
-    gpt: GPTConfig = GPTConfig()
+    gpt: GPTConfig | StudentConfig = GPTConfig()
     content: ContentConfig = ContentConfig()
     generator: GeneratorConfig | MatchingGeneratorConfig = GeneratorConfig()
     fingerprint: str = ""  # of the text pipeline it was trained with

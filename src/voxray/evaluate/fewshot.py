@@ -151,7 +151,7 @@ def few_shot(
     """Tune a model to one speaker; ValueError or OSError says in one line why it cannot be done."""
     config = settings or Tuning()
     home = model or BUILTIN / "mini"
-    bundle = Bundle.load(home)
+    bundle = Bundle.load(home, precision="float32")
     posterior, readout = training_parts(home, bundle)
     work = out / "work"
     key = _key(source, transcripts, minutes, config, home)

@@ -162,6 +162,15 @@ class Attention(nn.Module):
         self.bias, self.pattern = Site(), Site()  # [B or 1, H, Q, K], [B, H, Q, K]
         self.z = Site()  # [B, Q, H, D/H]
 
+    def narrow(self, heads: int) -> None:
+        """Room for fewer heads of the same depth (fused maps only): what a pruned model holds."""
+        if not self.fused or not 1 <= heads <= self.heads:
+            raise ValueError(f"cannot leave {heads} of {self.heads} heads")
+        width = self.qkv.in_features
+        inner = width // self.heads * heads
+        self.qkv, self.out = nn.Linear(width, 3 * inner), nn.Linear(inner, width)
+        self.heads = heads
+
     def forward(
         self,
         x: Tensor,

@@ -115,6 +115,8 @@ class GPT(nn.Module):
         )
         block = PreNormBlock if config.pre_norm else Block
         self.blocks = nn.ModuleList(block(config) for _ in range(config.n_layer))
+        for layer, heads in zip(self.blocks, config.kept_heads, strict=False):
+            layer.attn.narrow(heads)
         self.final_norm = nn.LayerNorm(width) if config.pre_norm else nn.Identity()
         self.head = nn.Linear(width, config.codebook_size + 1, bias=False)
         self.dropout = nn.Dropout(config.dropout)

@@ -89,7 +89,7 @@ def training_parts(folder: Path, bundle: Bundle) -> tuple[MelPosterior | None, R
     readout = Readout(bundle.config.content)
     for name, module in (("posterior", posterior), ("readout", readout)):
         start = f"{name}."
-        own = {k.split(start, 1)[1]: v for k, v in state.items() if start in k}
+        own = {k[len(start) :]: v for k, v in state.items() if k.startswith(start)}
         if not own:
             raise ValueError(f"{path} holds no {name}")
         module.load_state_dict(own)

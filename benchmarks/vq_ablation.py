@@ -1,0 +1,281 @@
+"""With little speech, is a model without quantisation less stable? Bypass on and off, all else equal.
+
+    python benchmarks/vq_ablation.py --quick          # one speaker, 20 s, one seed: does it run
+    python benchmarks/vq_ablation.py --json out.json  # 10/20/30/60 s, 5 seeds, 3 speakers: 120 runs
+
+Both arms start from the same weights and see the same batches; the generator is tuned on `seconds` of one
+speaker, then says the held-out recordings from their own units. Quantised: the code of each token. Bypass: the
+unquantised vector of each token, as a codebook with an entry a token. Measured: similarity, its drift over the
+clip (last third against first), deviation of F0 (octaves) and of F1, F2 (%) from the recording, word errors;
+differences are paired by speaker, length and seed, with 95 % bootstrap intervals. The answer is printed as it is.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import comparing
+import numpy as np
+import parselmouth
+import torch
+import typer
+
+from voxray import audio
+from voxray.bundle import BUILTIN, Bundle
+from voxray.evaluate import metrics
+from voxray.evaluate.fewshot import voice_wave
+from voxray.evaluate.named import NamedJudges
+from voxray.sampling import normal_noise
+from voxray.train.label import read_labels
+from voxray.train.slices import Slice
+from voxray.train.store import RATE, Store
+from voxray.train.tuning import Tuning, training_parts, tune
+from voxray.train.voice_store import write_store
+
+SECONDS, SEEDS, SPEAKERS = (10, 20, 30, 60), 5, 3
+MEASURES = ("similarity", "drift", "f0", "formants", "error")
+LOWER_IS_BETTER = {"similarity": False, "drift": True, "f0": True, "formants": True, "error": True}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run. `similarity` is the judges' mean, `error` in percent."""
+
+    speaker: str
+    seconds: float
+    seed: int
+    bypass: bool
+    similarity: float
+    drift: float
+    f0: float
+    formants: float
+    error: float
+
+
+def slices(pairs: list[tuple[np.ndarray, str]], name: str) -> list[Slice]:
+    """Waves and texts as slices."""
+    return [
+        Slice(f"{name}{n}", Path(f"{name}{n}.wav"), 0.0, wave, 16_000, text, given=True)
+        for n, (wave, text) in enumerate(pairs)
+    ]
+
+
+def unquantised(bundle: Bundle, store: Path) -> None:
+    """Give every token of a store an entry of its own: its vector before the quantiser."""
+    corpus = Store(store)
+    rows = []
+    with torch.inference_mode():
+        for entry in corpus.entries:
+            heard = torch.from_numpy(audio.resample(corpus.audio(entry), RATE, 16_000))
+            vectors = bundle.quantiser.project(bundle.features(heard))[0].float()  # [S, C]
+            count = entry.samples // 960
+            missing = max(0, count - len(vectors))
+            rows.append(torch.cat([vectors, vectors[-1:].expand(missing, -1)])[:count])
+    table = torch.cat(rows).clone()
+    if len(table) > 32_000:
+        raise ValueError("too much speech for an entry a token")
+    np.arange(len(table), dtype=np.int16).tofile(store / "tokens.i16")
+    np.save(store / "codebook.npy", table.numpy())
+    bundle.generator.codebook = table
+
+
+def held_waves(bundle: Bundle, store: Path, seed: int) -> list[tuple[np.ndarray, np.ndarray, str]]:
+    """(made, recording, text) at 16 kHz of every held-out clip, said from its own units."""
+    corpus, labels = Store(store), read_labels(store)
+    tokens = corpus.array("tokens.i16", "int16", 960)
+    train = [e for e in corpus.entries if e.split == "train"]
+    speaker = bundle.speaker_vector(voice_wave(corpus, train), RATE)
+    made = []
+    for entry in corpus.entries:
+        if entry.split != "dev":
+            continue
+        first, count = entry.start // 960, entry.samples // 960
+        part = torch.from_numpy(tokens[first : first + count].astype(np.int64))[None]
+        label = labels[entry.name]
+        pointer = torch.zeros(1, count, dtype=torch.long)
+        for place, (start, end) in enumerate(label.spans):
+            pointer[0, start // 2 : (end + 1) // 2] = place
+        noise = normal_noise(seed, bundle.generator.config.noise_channels, 2 * count)
+        with torch.inference_mode():
+            out = bundle.generator.decode(
+                part, torch.from_numpy(label.ids)[None], speaker[None], noise, pointer=pointer
+            )
+        wave = audio.resample(out.audio[0].float().numpy(), RATE, 16_000)
+        real = audio.resample(corpus.audio(entry), RATE, 16_000)
+        made.append((wave, real, entry.text))
+    return made
+
+
+def formants(wave: np.ndarray) -> np.ndarray:
+    """F1 and F2 [T, 2] every 20 ms, nan where there are none."""
+    sound = parselmouth.Sound(wave.astype(np.float64), 16_000)
+    found = sound.to_formant_burg(time_step=0.02, maximum_formant=5500.0)
+    times = np.arange(0.03, len(wave) / 16_000 - 0.03, 0.02)
+    return np.array([[found.get_value_at_time(k, t) for k in (1, 2)] for t in times])
+
+
+def figures(
+    made: list[tuple[np.ndarray, np.ndarray, str]], judges: NamedJudges, ear: comparing.Ear
+) -> dict[str, float]:
+    """All measures of one run, means over the held-out clips."""
+    judged = comparing.judge([m[0] for m in made], [(m[2], "en") for m in made], judges, ear)
+    drift, pitch, shape = [], [], []
+    for wave, real, _ in made:
+        third = len(wave) // 3
+        if third >= 16_000 // 2:
+            near = [
+                np.mean([metrics.cosine(j(w), ear.target[j.name]) for j in judges.speakers])
+                for w in (wave[:third], wave[-third:])
+            ]
+            drift.append(abs(float(near[1] - near[0])))
+        ours, theirs = (np.asarray(audio.f0(w, 16_000, 0.02)) for w in (wave, real))
+        size = min(len(ours), len(theirs))
+        both = (ours[:size] > 0) & (theirs[:size] > 0)
+        if both.any():
+            pitch.append(float(np.abs(np.log2(ours[:size][both] / theirs[:size][both])).mean()))
+        one, other = formants(wave), formants(real)
+        size = min(len(one), len(other))
+        with np.errstate(invalid="ignore"):
+            shape.append(float(100 * np.nanmean(np.abs(one[:size] / other[:size] - 1))))
+    return {
+        "similarity": float(np.mean(list(judged.mean_similarity.values()))),
+        "drift": float(np.mean(drift)) if drift else float("nan"),
+        "f0": float(np.mean(pitch)) if pitch else float("nan"),
+        "formants": float(np.mean(shape)),
+        "error": judged.error,
+    }
+
+
+def one(
+    base: Bundle, home: Path, person: comparing.Person, ear: comparing.Ear, seconds: float, seed: int,
+    bypass: bool, judges: NamedJudges, config: Tuning, folder: Path,
+) -> Row:  # fmt: skip
+    """Tune one arm and measure it."""
+    bundle = copy.deepcopy(base)
+    posterior, readout = training_parts(home, bundle)
+    held = [(clip.wave(), clip.text) for clip in person.held[:6]]
+    train = comparing.up_to(person.train, seconds)
+    store = write_store(folder / "store", bundle, slices(train, "t"), slices(held, "h"), readout)
+    if bypass:
+        unquantised(bundle, store)
+    settings = config.model_copy(update={"seed": seed})
+    tune(bundle, store, folder / "run", settings, only="generator", posterior=posterior)
+    found = figures(held_waves(bundle, store, seed), judges, ear)
+    return Row(person.name, seconds, seed, bypass, **found)
+
+
+def compared(rows: list[Row]) -> list[dict[str, Any]]:
+    """Paired differences (bypass minus quantised) of every measure, for each length and all together."""
+    made = []
+    for seconds in [*sorted({row.seconds for row in rows}), None]:
+        own = [row for row in rows if seconds in (None, row.seconds)]
+        pairs: dict[tuple[str, float, int], dict[bool, Row]] = {}
+        for row in own:
+            pairs.setdefault((row.speaker, row.seconds, row.seed), {})[row.bypass] = row
+        whole = [pair for pair in pairs.values() if len(pair) == 2]
+        for name in MEASURES:
+            kept, without = ([getattr(p[arm], name) for p in whole] for arm in (False, True))
+            gap, low, high = comparing.paired(kept, without)
+            made.append(
+                {
+                    "seconds": seconds, "measure": name, "pairs": len(whole),
+                    "quantised": float(np.nanmean(kept)), "bypass": float(np.nanmean(without)),
+                    "difference": gap, "low": low, "high": high,
+                }
+            )  # fmt: skip
+    return made
+
+
+def answer(found: list[dict[str, Any]]) -> str:
+    """What the intervals say, and no more."""
+    lines = []
+    for row in found:
+        if row["seconds"] is not None:
+            continue
+        worse = row["low"] > 0 if LOWER_IS_BETTER[row["measure"]] else row["high"] < 0
+        better = row["high"] < 0 if LOWER_IS_BETTER[row["measure"]] else row["low"] > 0
+        word = "worse" if worse else "better" if better else "not different"
+        lines.append(
+            f"- {row['measure']}: without quantisation {word} "
+            f"({row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], {row['pairs']} pairs)"
+        )
+    return "\n".join(lines)
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """Every length and measure."""
+    lines = ["| s | measure | quantised | bypass | difference [95 %] | pairs |", "|" + "---|" * 6]
+    for row in found:
+        length = "all" if row["seconds"] is None else f"{row['seconds']:.0f}"
+        lines.append(
+            f"| {length} | {row['measure']} | {row['quantised']:.3f} | {row['bypass']:.3f} "
+            f"| {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}] | {row['pairs']} |"
+        )
+    return "\n".join(lines)
+
+
+def picture(found: list[dict[str, Any]]) -> Any:
+    """Differences against the length of speech, one panel a measure."""
+
+    def plot(figure: Any) -> None:
+        for n, name in enumerate(MEASURES, start=1):
+            own = [r for r in found if r["measure"] == name and r["seconds"] is not None]
+            axes = figure.add_subplot(
+                2, 3, n, title=f"{name}: bypass - quantised", xlabel="s of speech"
+            )
+            middle = [r["difference"] for r in own]
+            spread = [
+                [r["difference"] - r["low"] for r in own], [r["high"] - r["difference"] for r in own]
+            ]  # fmt: skip
+            axes.errorbar([r["seconds"] for r in own], middle, spread, marker="o", capsize=3)
+            axes.axhline(0.0, color="grey", linewidth=0.8)
+
+    return plot
+
+
+def main(
+    quick: Annotated[bool, typer.Option("--quick", help="One speaker, 20 s, one seed.")] = False,
+    out: Annotated[Path | None, typer.Option("--json", help="All figures.")] = None,
+    model: Annotated[Path | None, typer.Option(help="A model's folder.")] = None,
+    steps: Annotated[int, typer.Option(help="Of each run.")] = 120,
+    shared: Annotated[Path, typer.Option(help="Folder with speech/.")] = comparing.SHARED,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
+) -> None:
+    """Run the experiment."""
+    torch.set_num_threads(threads)
+    home = model or BUILTIN / "mini"
+    base, judges = Bundle.load(home, precision="float32"), NamedJudges(threads=threads)
+    everybody = comparing.people(shared)
+    heard = comparing.ears(everybody[:3] if quick else everybody, judges)
+    config = Tuning(
+        generator_steps=4 if quick else steps, check_every=4 if quick else 40, minutes=5.0
+    )
+    if quick:
+        config = config.model_copy(update={"batch": 2})
+    rows = []
+    for person in everybody[: 1 if quick else SPEAKERS]:
+        for seconds in (20,) if quick else SECONDS:
+            for seed in range(1, 2 if quick else SEEDS + 1):
+                for bypass in (False, True):
+                    with tempfile.TemporaryDirectory() as folder:
+                        row = one(
+                            base, home, person, heard[person.name], seconds, seed, bypass, judges,
+                            config, Path(folder),
+                        )  # fmt: skip
+                    print(row, flush=True)
+                    rows.append(row)
+    found = compared(rows)
+    parts = {"Answer": answer(found), "Figures": table(found)}
+    record = {"rows": [asdict(row) for row in rows], "differences": found}
+    comparing.finish(
+        "Quantiser on or off", "vq_ablation", parts, record, out, quick, picture(found)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(comparing.run(main, "vq_ablation"))

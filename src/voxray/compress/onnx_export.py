@@ -1,0 +1,219 @@
+"""The small chain as ONNX: what a browser or a phone can run, without torch.
+
+In: a bundle whose GPT stage is a `Student` and whose decoder is the source-filter one. Out, in a folder:
+`text.onnx` (phonemes -> keys, values), `step.onnx` (one token -> logits, where it looked, states),
+`speech.onnx` (tokens, phonemes, speaker -> F0 and the filters of both sources) and `chain.json` with sizes and
+sampling defaults. The sources and the inverse transform are plain arithmetic: `onnx_runner` shows them.
+Needs the packages onnx and onnxruntime.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..bundle import Bundle
+from ..models.decoder_istft import IstftDecoder
+from ..models.generator import Generator
+from ..models.posterior_mel import REFERENCE_HZ, read_pitch
+from ..models.student import Student, StudentCache
+
+FORMAT, OPSET = 1, 17
+FILES = ("text.onnx", "step.onnx", "speech.onnx")
+
+
+class TextNet(nn.Module):
+    """Phonemes [1, P] -> keys, values [1, P, D]."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        student = self.student
+        x, _ = student.reader(student.text_embedding(ids))
+        head = student.blocks[0].attn
+        return head.key(x), head.value(x)
+
+
+class StepNet(nn.Module):
+    """One token -> logits [1, K+1], pattern [1, P], states; `token` K begins the speech."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(
+        self, token: Tensor, keys: Tensor, values: Tensor, bias: Tensor,
+        h1: Tensor, c1: Tensor, h2: Tensor, c2: Tensor,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        student = self.student
+        first = (token == student.end)[:, None, None]
+        x = torch.where(first, student.bos, student.audio_embedding(token[:, None]))
+        mask = torch.ones_like(bias, dtype=torch.bool)
+        cache = StudentCache(keys, values, mask, (h1, c1), (h2, c2), 0)
+        seen: list[Tensor] = []
+        pattern = student.blocks[0].attn.pattern
+        pattern.watch(seen.append)
+        try:
+            made, asking, deciding = student.blocks[0](x, cache, bias)
+        finally:
+            pattern.unwatch(seen.append)
+        logits = student.head(student.norm(made))[:, 0]
+        return logits, seen[0][:, 0, 0], *asking, *deciding
+
+
+class SpeechNet(nn.Module):
+    """Tokens [1, S], phonemes [1, P], speaker [1, G], pointer [1, S] (-1: unknown), the prior's noise
+    [1, Z, 2S] -> F0 [1, 4S], envelope [1, 4S, 2F], filters [1, 4S, 4F].
+    """
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(
+        self, tokens: Tensor, ids: Tensor, speaker: Tensor, pointer: Tensor, noise: Tensor
+    ) -> tuple[Tensor, ...]:
+        model = self.generator
+        features, vector = model.features(tokens), speaker[..., None]
+        # lengths as sums, so that they stay variable in the exported graph
+        lengths, phones = 2 * torch.ones_like(tokens).sum(1), torch.ones_like(ids).sum(1)
+        pointer = pointer.repeat_interleave(2, dim=1)
+        out = model.prior(features, lengths, ids, phones, vector, pointer=pointer)
+        spread = noise * out.log_std.exp() * model.config.noise_scale
+        z = model.flow.inverse(out.mean + spread, out.mask, vector)
+        with _caught(model.decoder) as seen:
+            model.decoder(z, None, noise, f0_of(z))
+        envelope, filters, f0 = seen
+        return f0, envelope, filters
+
+
+def f0_of(z: Tensor) -> Tensor:
+    """The F0 [1, 2T] in Hz that the decoder reads from latents [1, Z, T] (0: unvoiced), smoothed over 50 ms."""
+    octaves, voicing = read_pitch(z.transpose(1, 2))
+    padded = F.pad(octaves[:, None], (2, 2), mode="replicate")
+    smooth = F.avg_pool1d(padded, 5, 1)[:, 0]
+    return torch.where(voicing > 0, REFERENCE_HZ * 2.0**smooth, torch.zeros_like(smooth))
+
+
+@contextmanager
+def _caught(decoder: Any) -> Iterator[list[Tensor]]:
+    """What the decoder would filter with, caught before it does."""
+    seen: list[Tensor] = []
+
+    def keep(envelope: Tensor, filters: Tensor, f0: Tensor, noise: Tensor) -> Tensor:
+        seen.extend([envelope, filters, f0])
+        return noise
+
+    decoder._filter = keep
+    try:
+        yield seen
+    finally:
+        del decoder._filter
+
+
+def export(bundle: Bundle, folder: Path) -> Path:
+    """Write the chain; ValueError where the bundle is not of the small kind."""
+    student, model = bundle.gpt, bundle.generator
+    if not isinstance(student, Student):
+        raise ValueError(
+            f"{bundle.name!r} has a GPT; only the LSTM student is exported: `voxray compress distil`"
+        )
+    if not isinstance(model, Generator) or not isinstance(model.decoder, IstftDecoder):
+        raise ValueError("only the source-filter decoder of mini is exported")
+    try:
+        import_module("onnx")
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "exporting needs the package onnx: pip install onnx onnxruntime"
+        ) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "text.onnx", TextNet(student), *_text_case())
+    _write(folder / "step.onnx", StepNet(student), *_step_case(student))
+    _write(folder / "speech.onnx", SpeechNet(model), *_speech_case(bundle))
+    _describe(bundle, folder / "chain.json")
+    return folder
+
+
+Case = tuple[tuple[Tensor, ...], list[str], list[str], dict[str, dict[int, str]]]
+
+
+def _text_case() -> Case:
+    named = {"ids": {1: "phonemes"}, "keys": {1: "phonemes"}, "values": {1: "phonemes"}}
+    return (torch.arange(5)[None] + 1,), ["ids"], ["keys", "values"], named
+
+
+def _step_case(student: Student) -> Case:
+    width, text = student.config.width, torch.zeros(1, 5, student.config.width)
+    state = torch.zeros(1, 1, width)
+    given = (
+        torch.tensor([student.end]), text, text, torch.zeros(1, 1, 1, 5), state, state, state, state,
+    )  # fmt: skip
+    names = ["token", "keys", "values", "bias", "h1", "c1", "h2", "c2"]
+    outputs = ["logits", "pattern", "h1_next", "c1_next", "h2_next", "c2_next"]
+    axes = {"keys": {1: "phonemes"}, "values": {1: "phonemes"}, "bias": {3: "phonemes"}}
+    return given, names, outputs, {**axes, "pattern": {1: "phonemes"}}
+
+
+def _speech_case(bundle: Bundle) -> Case:
+    config = bundle.generator.config
+    latents, speaker = config.prior.latent_channels, config.speaker.speaker_width
+    given = (
+        torch.arange(6)[None], torch.arange(5)[None] + 1, torch.zeros(1, speaker),
+        torch.tensor([[0, 0, 1, 2, 3, 4]]), torch.zeros(1, latents, 12),
+    )  # fmt: skip
+    names = ["tokens", "ids", "speaker", "pointer", "noise"]
+    axes = {
+        "tokens": {1: "tokens"}, "ids": {1: "phonemes"}, "pointer": {1: "tokens"},
+        "noise": {2: "frames"}, "f0": {1: "hops"}, "envelope": {1: "hops"}, "filters": {1: "hops"},
+    }  # fmt: skip
+    return given, names, ["f0", "envelope", "filters"], axes
+
+
+def _write(
+    path: Path,
+    net: nn.Module,
+    given: tuple[Tensor, ...],
+    inputs: list[str],
+    outputs: list[str],
+    axes: dict[str, dict[int, str]],
+) -> None:
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        with torch.no_grad():
+            torch.onnx.export(
+                net.eval(), given, str(beside), input_names=inputs, output_names=outputs,
+                dynamic_axes=axes, opset_version=OPSET, dynamo=False,
+            )  # fmt: skip
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _describe(bundle: Bundle, path: Path) -> None:
+    config = bundle.generator.config
+    facts = {
+        "format": FORMAT,
+        "name": bundle.name,
+        "fingerprint": bundle.fingerprint,
+        "end": bundle.gpt.end,
+        "width": bundle.gpt.config.width,
+        "latents": config.prior.latent_channels,
+        "speaker": config.speaker.speaker_width,
+        "n_fft": config.decoder.n_fft,
+        "hop": config.decoder.hop,
+        "rate": config.decoder.rate,
+        "temperature": bundle.config.temperature,
+    }
+    beside = path.with_name(f".{path.name}.part")
+    beside.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    beside.replace(path)
