@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import typer
 
 from . import (
+    compress,
     convert,
     convert_voice,
     data,
@@ -54,6 +55,7 @@ app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("measure")(measure.measure)
 app.command("tune")(tune.tune)
+app.add_typer(compress.app, name="compress")
 app.command("verify")(verify.verify)
 app.add_typer(trust.app, name="trust")
 
