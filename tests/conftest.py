@@ -106,6 +106,17 @@ def _own_records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     trust.use(None)
 
 
+@pytest.fixture
+def records_folder(tmp_path: Path, _own_records: None) -> Iterator[Path]:
+    """Records of this test alone, empty."""
+    from voxray import trust
+    from voxray.trust import store
+
+    trust.use(tmp_path / "records")
+    yield tmp_path / "records"
+    store.forget()
+
+
 @pytest.fixture(autouse=True)
 def _quiet_voices() -> None:
     warnings.simplefilter("ignore")

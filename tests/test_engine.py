@@ -20,7 +20,10 @@ from voxray.voice import Voice
 
 
 @pytest.fixture(autouse=True)
-def no_hooks() -> Iterator[None]:
+def no_hooks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The hooks themselves are tested here; that trust stands at the gate, in tests/trust."""
+    engine._hooks.clear()
+    monkeypatch.setattr(engine, "_guard", lambda: None)
     yield
     engine._hooks.clear()
 

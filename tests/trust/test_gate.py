@@ -8,14 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from helpers import say
+
 from voxray import engine, trust
 from voxray.bundle import Bundle
 from voxray.engine import register, save, save_stream, tts
 from voxray.trust import Refused, access, audit, consent, policy, records, store
 from voxray.trust.policy import Policy
 from voxray.voice import Voice
+
+pytestmark = pytest.mark.usefixtures("records_folder")
 
 
 def code_of(caught: pytest.ExceptionInfo[Refused]) -> str:

@@ -165,7 +165,7 @@ def keys(as_json: JSON = False) -> None:
     """List the API keys, without their secrets."""
     from ..trust import access
 
-    _table(access.keys(), as_json)
+    _table(access.listed(), as_json)
 
 
 @app.command("records")

@@ -142,7 +142,7 @@ def revoke_key(identifier: str) -> None:
             audit.append(session, maker.actor, "key-revoked", identifier, {})
 
 
-def keys() -> list[dict[str, object]]:
+def listed() -> list[dict[str, object]]:
     """All keys, without their secrets."""
     with store.reading() as session:
         rows = list(session.scalars(select(KeyRow).order_by(KeyRow.made)))

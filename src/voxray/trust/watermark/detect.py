@@ -105,7 +105,7 @@ def find(heard: Heard, key: bytes) -> Mark:
     table = scores(heard, shape)
     row, shift = np.unravel_index(int(table.argmax()), table.shape)
     score, speed = float(table[row, shift]), heard.speeds[row]
-    chance = chance_of(score, table.size)
+    chance = chance_of(score, len(SPEEDS) * PERIOD)
     if chance > FALSE_ALARM:
         return Mark(False, chance, score, speed, int(shift))
     folded, speed, shift = _refined(heard, shape, float(speed), int(shift))
@@ -115,8 +115,13 @@ def find(heard: Heard, key: bytes) -> Mark:
 
 
 def detect(wave: Wave, rate: int, key: bytes) -> Mark:
-    """Is this key's mark in a wave [N] of any rate?"""
-    return find(listen(wave, rate), key)
+    """Is this key's mark in a wave [N] of any rate?
+
+    Most sounds are played as they were made: that speed is tried first, and the others only where
+    it shows nothing. The chance always counts all of them.
+    """
+    first = find(listen(wave, rate, (1.0,)), key)
+    return first if first.present else find(listen(wave, rate), key)
 
 
 def _refined(
