@@ -61,6 +61,7 @@ class PieceIntervention:
     """What is done to one piece. This one does nothing."""
 
     needs_path = False  # whether it must know which phoneme each token says
+    closing_ms = 0  # silence after the piece
 
     def follow(self, decoder: Decoding) -> None:
         """See the decoder at work: its tokens and its watch, while they grow."""

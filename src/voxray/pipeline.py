@@ -42,7 +42,7 @@ CONVERT_CHUNK = 500  # tokens (20 s) that voice conversion decodes at once
 class SynthesisOptions(SamplingOptions):
     """All that can be chosen for one request besides text and voice."""
 
-    language: str = Field(default="auto", pattern="^(auto|en|zh)$")
+    language: str = Field(default="auto", pattern="^((all_)?(zh|ja|ko|yue)|auto(_yue)?|en)$")
     speed: float = Field(default=1.0, ge=0.25, le=4.0)
     seed: int | None = None
     pause_ms: int = Field(default=280, ge=0, le=60_000)  # between sentences
@@ -232,8 +232,7 @@ class Job:
                 chunk = trimmer.feed(chunk, last=last)
                 if len(chunk):
                     yield self.made.add(chunk)
-                if last:
-                    yield from self._pause(part.pause_ms)
+        yield from self._pause(edits.closing_ms)
         self._book(piece, decoder, sound, begun_at - trimmer.lead / self.made.rate)
 
     def _sounded(
@@ -248,7 +247,7 @@ class Job:
         with self.lock:
             return sound.decode(
                 decoder.tokens, part.begin, part.end, last=last, path=path, rate=part.rate,
-                pause_ms=0 if last else part.pause_ms, whole=self.whole and self.edited,
+                pause_ms=part.pause_ms, whole=self.whole and self.edited,
             )  # fmt: skip
 
     @property
