@@ -49,8 +49,9 @@ class Chain:
         }
 
     def run(self, net: str, **given: NDArray[Any]) -> list[Array]:
-        """One network on named arrays."""
-        return self._nets[net].run(None, given)
+        """One network on named arrays; what a model was built not to need is left out."""
+        known = {wanted.name for wanted in self._nets[net].get_inputs()}
+        return self._nets[net].run(None, {k: v for k, v in given.items() if k in known})
 
     def say(
         self, ids: list[int], speaker: Array, seed: int, temperature: float | None = None

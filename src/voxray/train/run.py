@@ -13,9 +13,10 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -28,6 +29,26 @@ Say = Callable[[str], None]
 
 def silent(line: str) -> None:
     """The default listener of a run."""
+
+
+class Team(Protocol):
+    """The processes that train together (`devices`): each takes every `size`-th micro-batch."""
+
+    rank: int
+    size: int
+
+    def average(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Replace every gradient by the team's mean."""
+        ...
+
+
+team: ContextVar[Team | None] = ContextVar("team", default=None)
+
+
+def _leads() -> bool:
+    """Whether this process writes: the only one, or the first of its team."""
+    mates = team.get()
+    return mates is None or mates.rank == 0
 
 
 class Schedule(Config):
@@ -87,7 +108,7 @@ class Run:
         self.progress = Progress()
         self.started = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
-        self.board = _board(folder)
+        self.board = _board(folder) if _leads() else None
 
     @property
     def step(self) -> int:
@@ -113,6 +134,8 @@ class Run:
 
     def save(self, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Write the state beside the old one, then rename."""
+        if not _leads():
+            return
         state = {
             "modules": {name: m.state_dict() for name, m in self.modules.items()},
             "optimizer": optimizer.state_dict() if optimizer else None,
@@ -125,11 +148,15 @@ class Run:
 
     def describe(self, schedule: Schedule) -> None:
         """Keep the settings beside the weights: `settings.json`."""
+        if not _leads():
+            return
         text = schedule.model_dump_json(indent=1)
         (self.folder / "settings.json").write_text(text, encoding="utf-8")
 
     def log(self, kind: str = "loss", **values: float) -> None:
         """Append one row of numbers."""
+        if not _leads():
+            return
         seconds = round(time.monotonic() - self.started, 1)
         row = {"step": self.step, "seconds": seconds, "kind": kind}
         row.update({k: round(v, 4) for k, v in values.items()})
@@ -141,6 +168,8 @@ class Run:
 
     def table(self, values: Mapping[str, float]) -> None:
         """Append one row to `validation.md`, with a head where the table begins."""
+        if not _leads():
+            return
         path = self.folder / "validation.md"
         head = "" if path.exists() else "| step | " + " | ".join(values) + " |\n"
         head += "" if path.exists() else "|" + " ---: |" * (len(values) + 1) + "\n"
@@ -235,11 +264,15 @@ def _one_step(
         group["lr"] = group["scale"] * rate * (schedule.joint_rate if run.progress.joint else 1.0)
     optimizer.zero_grad(set_to_none=True)
     parts: dict[str, Tensor] = {}
+    mates = team.get()
     for k in range(schedule.accumulate):
-        parts = task.losses(run.step * schedule.accumulate + k)
+        number = run.step * schedule.accumulate + k
+        parts = task.losses(number if mates is None else number * mates.size + mates.rank)
         total = torch.stack([w * parts[name] for name, w in task.weights.items()]).sum()
         (total / schedule.accumulate).backward()
     trained = [p for group in optimizer.param_groups for p in group["params"]]
+    if mates is not None:
+        mates.average(trained)
     torch.nn.utils.clip_grad_norm_(trained, schedule.clip)
     optimizer.step()
     return parts
