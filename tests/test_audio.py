@@ -167,13 +167,13 @@ def test_wav_keeps_16_bits_and_never_wraps(values: list[float], tmp_path: Path) 
     wave = np.array(values, np.float32)
     audio.write_audio(tmp_path / "a.wav", wave, RATE)
     back = audio.read_audio(tmp_path / "a.wav")[0]
-    assert (
-        np.abs(back - np.clip(wave, -1, 1)).max() <= 1.6 / 32767
-    )  # written in 32767ths, read in 32768ths
+    assert np.abs(back - np.clip(wave, -1, 1)).max() <= 1.01 / 32767  # 1.0 is the largest step less
+    audio.write_audio(tmp_path / "b.wav", back, RATE)
+    assert np.array_equal(audio.read_audio(tmp_path / "b.wav")[0], back)
 
 
 def test_int16_saturates() -> None:
-    assert audio.to_int16(np.array([2.0, -2.0, 1.0, 0.0])).tolist() == [32767, -32767, 32767, 0]
+    assert audio.to_int16(np.array([2.0, -2.0, 1.0, 0.0])).tolist() == [32767, -32768, 32767, 0]
 
 
 def test_unwritable_targets(tmp_path: Path) -> None:
@@ -290,6 +290,8 @@ def test_snr_of_known_mixtures(snr: float) -> None:
 
 def test_snr_ends_of_the_scale() -> None:
     noise = 0.1 * np.random.default_rng(1).standard_normal(2 * RATE).astype(np.float32)
+    faint = 1e-4 * np.random.default_rng(1).standard_normal(4 * RATE)
+    assert audio.snr_db((talk() + faint).astype(np.float32), RATE) > 40
     assert audio.snr_db(talk(), RATE) > 20  # pauses of digital zeros tell nothing
     assert audio.snr_db(noise, RATE) < 0
     assert audio.snr_db(np.zeros(RATE, np.float32), RATE) == -10
@@ -299,14 +301,8 @@ def test_snr_ends_of_the_scale() -> None:
 @pytest.mark.slow
 @pytest.mark.chosen
 @pytest.mark.skipif(not CORPUS.exists(), reason="needs recordings beside the repository")
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "white",
-        pytest.param("babble", marks=pytest.mark.xfail(reason="voices behind a voice count as it")),
-    ],
-)
-def test_snr_of_real_speech(kind: str) -> None:
+@pytest.mark.parametrize(("kind", "within"), [("white", 1.0), ("nine voices", 4.0)])
+def test_snr_of_real_speech(kind: str, within: float) -> None:
     with open(CORPUS / "manifest.tsv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     rows = [r for r in rows if 2.5 < float(r["duration_s"]) < 4 and float(r["snr_db"] or 0) > 40]
@@ -316,10 +312,12 @@ def test_snr_of_real_speech(kind: str) -> None:
         errors = []
         for clip in clips:
             noise = dice.standard_normal(len(clip))
-            if kind == "babble":
-                noise = sum(np.resize(c, len(clip)) / np.sqrt(active_power(c)) for c in clips)
+            if kind != "white":
+                others = [c / np.sqrt(active_power(c)) for c in clips if c is not clip]
+                turned = [np.roll(c, int(dice.integers(len(c)))) for c in others]  # no common start
+                noise = sum(np.resize(c, len(clip)) for c in turned)
             errors.append(audio.snr_db(with_noise(clip, snr, noise), RATE) - snr)
-        assert abs(np.mean(errors)) < 2, (snr, errors)
+        assert abs(np.mean(errors)) < within, (snr, errors)
 
 
 def test_clipping() -> None:

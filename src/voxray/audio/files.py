@@ -146,8 +146,11 @@ def _to_mono(samples: np.ndarray) -> np.ndarray:  # [N, channels] -> [N]
 
 
 def to_int16(wave: np.ndarray) -> np.ndarray:
-    """Rounded and limited to full scale: a sample over 1.0 saturates and never wraps round."""
-    return np.round(np.clip(wave, -1.0, 1.0) * 32767.0).astype(np.int16)
+    """Rounded and limited to full scale: a sample over 1.0 saturates and never wraps round.
+
+    One step is 1 / 32768, as readers take it: what was read is written back bit by bit.
+    """
+    return np.clip(np.round(np.asarray(wave) * 32768.0), -32768, 32767).astype(np.int16)
 
 
 class _Sink:
