@@ -32,7 +32,7 @@ RANKS = (
         "interventions",
     }
     | {"watch"},
-    {"pipeline", "train", "article"},
+    {"pipeline", "batching", "train", "article"},
     {"engine"},
     {"steer", "explain"},
     {"evaluate", "compress", "forensics"},

@@ -34,8 +34,9 @@ from voxray.models.gpt import GPT
 from voxray.models.layers import fuse_weight_norm
 from voxray.models.packed import pack_linears
 from voxray.models.student import Student
-from voxray.pretrained import ROBERTA, Pretrained
+from voxray.pretrained import G2PW, ROBERTA, Pretrained
 from voxray.text import Phonemes, PublishedPipeline, TextPipeline
+from voxray.text.published import PublishedPhonemes
 from voxray.text.symbols import SYMBOL_TO_ID
 from voxray.tokens.content import ContentEncoder
 from voxray.tokens.quantiser import Quantiser
@@ -198,6 +199,7 @@ class FamilyBundle(Bundle):
     def ready(self, precision: Precision = "float32") -> None:
         """Bake weight normalisation into the weights; the decoder in bf16 where speed is wanted."""
         super().ready(precision)
+        self.encoders.packed = precision != "float32"
         fuse_weight_norm(self.generator)
         sound = self.generator.sound
         if precision != "float32" and isinstance(sound, HifiganDecoder):
@@ -210,16 +212,27 @@ class FamilyBundle(Bundle):
 
     def text_pipeline(self, lexicon: Path | None = None) -> TextPipeline:
         """The published front end."""
-        return PublishedPipeline(lexicon, version="v1" if self.config.version == "v1" else "v2")
+        version = "v1" if self.config.version == "v1" else "v2"
+        g2pw = self.encoders.folder / G2PW if self.encoders.has(G2PW) else None
+        return PublishedPipeline(lexicon, version=version, polyphones=g2pw)
 
     def context(self, phonemes: Phonemes) -> Tensor | None:
-        """RoBERTa's features for Mandarin phonemes, zeros for others (and without RoBERTa)."""
-        width = self.config.gpt.context_width
-        mandarin = torch.tensor([item.language == "zh" for item in phonemes.items])
-        if not mandarin.any() or not self.encoders.has(ROBERTA):
-            return torch.zeros(len(phonemes), width)
-        spans = [(item.start, item.end) for item in phonemes.items]
-        return self.encoders.roberta(phonemes.text, spans) * mandarin[:, None]
+        """RoBERTa's features for Mandarin phonemes, zeros for others (and without RoBERTa).
+
+        As published: each Mandarin stretch is read by itself, as normalised, one vector a character,
+        repeated for its phonemes.
+        """
+        features = torch.zeros(len(phonemes), self.config.gpt.context_width)
+        segments = phonemes.segments if isinstance(phonemes, PublishedPhonemes) else ()
+        mandarin = [part for part in segments if part.language == "zh" and part.normalised]
+        if not mandarin or not self.encoders.has(ROBERTA):
+            return features
+        for part in mandarin:
+            places = [(i, i + 1) for i in range(len(part.normalised))]
+            vectors = self.encoders.roberta(part.normalised, places)  # [characters, E]
+            counts = torch.tensor(part.word2ph)
+            features[part.first : part.last] = vectors.repeat_interleave(counts, dim=0)
+        return features
 
     @torch.inference_mode()
     def speaker_vector(self, wave: Wave, rate: int) -> Tensor:

@@ -106,8 +106,21 @@ class TokenDecoder:
             stack.enter_context(attach(self.gpt, self.watch.edits(self._rows_before)))
         return stack
 
+    @property
+    def text(self) -> Tensor:
+        """The phoneme ids [P], the style reference's in front."""
+        return self._text[0]
+
+    @property
+    def context(self) -> Tensor | None:
+        """The context features [1, P, E], if there are any."""
+        return self._context
+
     def _one_more(self) -> None:
-        logits = self._logits()
+        self.take(self._logits())
+
+    def take(self, logits: Tensor) -> None:
+        """Draw the next token from its logits [V]."""
         step = len(self.tokens)
         watch = self.watch
         if watch is not None:

@@ -16,7 +16,7 @@ no `chunk` of its own, streams are handed out only when they are whole: no audio
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -30,7 +30,8 @@ from pydantic import ValidationError
 from . import audio
 from .article.bundle import ArticleBundle, is_article
 from .article.pipeline import ArticlePipeline
-from .bundle import Bundle
+from .batching import Order, speak_many
+from .bundle import Bundle, Precision
 from .pieces import check_text
 from .pipeline import AudioStream, Pipeline, SynthesisOptions
 from .synthesis import Synthesis
@@ -242,6 +243,38 @@ class Speaker:
         pipeline, request = self._request(text, voice, model, lexicon, options)
         return Stream(pipeline.stream(request.text, request.voice, request.options), request)
 
+    def many(
+        self,
+        texts: Sequence[str],
+        voice: Voice | str | Path | Sequence[Voice | str | Path] | None = None,
+        *,
+        model: Bundle | str | Path | None = None,
+        lexicon: str | Path | None = None,
+        batch_size: int = 8,
+        **options: Any,
+    ) -> list[Synthesis]:
+        """Say many texts side by side, in one voice or one each; published models gain most.
+
+        Each text is said as if it were alone, with the same options (a seed, too).
+        """
+        alone = isinstance(voice, (Voice, str, Path)) or voice is None
+        voices = [voice] * len(texts) if alone else list(voice)  # type: ignore[arg-type]
+        if len(voices) != len(texts):
+            raise ValueError(f"{len(texts)} texts, but {len(voices)} voices: give one or one each")
+        asked = [
+            self._request(text, chosen, model, lexicon, options)  # type: ignore[arg-type]
+            for text, chosen in zip(texts, voices, strict=True)
+        ]
+        if not asked:
+            return []
+        orders = [Order(r.text, r.voice, r.options) for _, r in asked]
+        pipeline = asked[0][0]
+        if isinstance(pipeline, Pipeline):
+            made = speak_many(pipeline, orders, batch_size)
+        else:  # the article's, which makes no tokens
+            made = [pipeline.synthesise(o.text, o.voice, o.options) for o in orders]
+        return [_after(one, request) for one, (_, request) in zip(made, asked, strict=True)]
+
     def convert(
         self,
         source: str | Path,
@@ -275,6 +308,13 @@ class Speaker:
                 self._pipelines[key] = _open(model, lexicon)
             return self._pipelines[key]
 
+    def use(self, model: str | Path, precision: Precision) -> Pipeline:
+        """Open a model's folder with a precision; later requests that name the folder get it."""
+        pipeline = _piped(Bundle.load(Path(model), precision=precision), None)
+        with self._lock:
+            self._pipelines[str(model), None] = pipeline
+        return pipeline
+
     def _request(
         self,
         text: str,
@@ -304,6 +344,10 @@ def _open(model: Bundle | str | Path | None, lexicon: str | Path | None) -> Pipe
         return cast(Pipeline, ArticlePipeline(article, None if lexicon is None else Path(lexicon)))
     else:
         models = model if isinstance(model, Bundle) else Bundle.load(Path(model))
+    return _piped(models, lexicon)
+
+
+def _piped(models: Bundle, lexicon: str | Path | None) -> Pipeline:
     return Pipeline(models, models.text_pipeline(None if lexicon is None else Path(lexicon)))
 
 

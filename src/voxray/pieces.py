@@ -78,10 +78,11 @@ class Script:
         self._normalised: list[str] = []
 
     def __iter__(self) -> Iterator[Piece]:
-        spans = split_sentences(self.text, PIECE_CHARACTERS)
+        scripts = self.pipeline.speaks if self.pipeline.convention == "published" else None
+        spans = split_sentences(self.text, PIECE_CHARACTERS, scripts)
         if not spans:
-            raise ValueError("nothing to say: the text has no English or Mandarin words")
-        for begin, end in sayable(self.text, spans):
+            raise ValueError("nothing to say: the text has no words that this model can read")
+        for begin, end in sayable(self.text, spans, self.pipeline.speaks):
             yield from self._sentence(begin, end)
 
     def phonemes(self) -> Phonemes:
@@ -137,11 +138,18 @@ def _with_context(piece: Piece, features: Tensor | None, first: int) -> Piece:
     return replace(piece, context=features[[index - first for index in piece.items]])
 
 
-def sayable(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def _speaks(char: str) -> bool:
+    return char.isascii() or "\u3400" <= char <= "\u9fff"
+
+
+def sayable(
+    text: str, spans: list[tuple[int, int]], speaks: Callable[[str], bool] = _speaks
+) -> list[tuple[int, int]]:
     """The same spans, those without letters or digits (emoji, a lone pause) joined to others."""
     joined: list[tuple[int, int]] = []
     for begin, end in spans:
-        alone = joined and _has_sound(text[begin:end]) and _has_sound(text[slice(*joined[-1])])
+        last = text[slice(*joined[-1])] if joined else ""
+        alone = joined and _has_sound(text[begin:end], speaks) and _has_sound(last, speaks)
         if alone or not joined:
             joined.append((begin, end))
         else:
@@ -149,6 +157,6 @@ def sayable(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return joined
 
 
-def _has_sound(text: str) -> bool:
+def _has_sound(text: str, speaks: Callable[[str], bool]) -> bool:
     plain = unicodedata.normalize("NFKC", _IN_BRACKETS.sub("", text))
-    return any(c.isalnum() and (c.isascii() or "\u3400" <= c <= "\u9fff") for c in plain)
+    return any(c.isalnum() and speaks(c) for c in plain)

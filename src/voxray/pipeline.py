@@ -163,6 +163,8 @@ class Job:
         self.fingerprint = pipeline.text.fingerprint
         self.progress = 0.0
         self.phonemes = self._checked_edits(pipeline)
+        self.pieces: list[Piece] | None = None  # read ahead by `prepare`
+        self.decoders: dict[int, TokenDecoder] = {}  # of pieces whose tokens are made elsewhere
 
     def _checked_edits(self, pipeline: Pipeline) -> Phonemes | None:
         """Refuse edits that do not fit; read the whole text ahead where they speak of words."""
@@ -182,7 +184,7 @@ class Job:
     def run(self) -> Iterator[Wave]:
         """Speak piece after piece, with the pauses between."""
         silence_ms, exact = 0, False
-        pieces = iter(self.script)
+        pieces = iter(self.script if self.pieces is None else self.pieces)
         number = 0
         while True:
             begun = time.perf_counter()
@@ -202,6 +204,16 @@ class Job:
         yield from self._pause(silence_ms if exact else 0)
         self._last_words()
 
+    def prepare(self) -> None:
+        """Read the text ahead, so that others can make the tokens of its `decoders`."""
+        began = time.perf_counter()
+        self.pieces = list(self.script)
+        self.made.spend("text", began)
+        if self.options.edits is None:
+            spoken = (piece for piece in self.pieces if piece.spoken)
+            for number, piece in enumerate(spoken):
+                self.decoders[number] = self._token_decoder(piece, number, self._edits(piece))
+
     def _pause(self, milliseconds: int) -> Iterator[Wave]:
         samples = milliseconds * self.made.rate // 1000
         if samples:
@@ -209,7 +221,7 @@ class Job:
 
     def _speak(self, piece: Piece, number: int) -> Iterator[Wave]:
         edits = self._edits(piece)
-        decoder = self._token_decoder(piece, number, edits)
+        decoder = self.decoders.get(number) or self._token_decoder(piece, number, edits)
         sound = PieceDecoder(
             self.models,
             piece.ids,

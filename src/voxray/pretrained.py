@@ -1,9 +1,11 @@
 """Encoders that published models listen and read with, and that no voice file holds.
 
 A folder holds them under their own names: `chinese-hubert-base` (speech at 16 kHz -> features at
-50 Hz), `chinese-roberta-wwm-ext-large` (Mandarin text -> context features) and
+50 Hz), `chinese-roberta-wwm-ext-large` (Mandarin text -> context features), `G2PWModel` (Mandarin
+readings; pypinyin reads where it is absent) and
 `pretrained_eres2netv2w24s4ep4.ckpt` (who speaks; v2Pro and v2ProPlus). Each is opened when it is first
-wanted. The folder is `VOXRAY_PRETRAINED`, else `~/.cache/voxray/pretrained`.
+wanted; `voxray pull encoders` fetches them. The folder is `VOXRAY_PRETRAINED`, else
+`~/.cache/voxray/pretrained`.
 """
 
 from __future__ import annotations
@@ -21,11 +23,13 @@ from voxray.convert.reader import read
 from voxray.convert.rename import adopt
 from voxray.convert.rules_speaker import SPEAKER_VERIFICATION
 from voxray.models.context import TransformerContext
+from voxray.models.packed import pack_linears
 from voxray.models.speaker_verification import SpeakerVerifier
 
 HUBERT = "chinese-hubert-base"
 ROBERTA = "chinese-roberta-wwm-ext-large"
 VERIFICATION = "pretrained_eres2netv2w24s4ep4.ckpt"
+G2PW = "G2PWModel"
 CONTEXT_LAYER = -3
 
 
@@ -36,10 +40,11 @@ def default_folder() -> Path:
 
 
 class Pretrained:
-    """The encoders of one folder."""
+    """The encoders of one folder; `packed` keeps RoBERTa's weights as fp16."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, *, packed: bool = False) -> None:
         self.folder = folder or default_folder()
+        self.packed = packed
 
     def has(self, name: str) -> bool:
         """Whether an encoder is there."""
@@ -49,8 +54,8 @@ class Pretrained:
         path = self.folder / name
         if not path.exists():
             raise FileNotFoundError(
-                f"{name} is not in {self.folder}; copy it there, or name the folder that holds it "
-                "in VOXRAY_PRETRAINED"
+                f"{name} is not in {self.folder}: `voxray pull encoders` fetches it; or copy it "
+                "there, or name the folder that holds it in VOXRAY_PRETRAINED"
             )
         return path
 
@@ -64,12 +69,16 @@ class Pretrained:
             raise ValueError(
                 "published models need the transformers library: pip install 'voxray[gptsovits]'"
             ) from missing
-        return HubertModel.from_pretrained(path, local_files_only=True).eval()
+        # The published file is fp16; what it computes with is float32.
+        return HubertModel.from_pretrained(path, local_files_only=True).float().eval()
 
     @cached_property
     def roberta(self) -> TransformerContext:
         """Context features of Mandarin text."""
-        return TransformerContext.load(str(self._path(ROBERTA)), CONTEXT_LAYER)
+        context = TransformerContext.load(str(self._path(ROBERTA)), CONTEXT_LAYER)
+        if self.packed:
+            pack_linears(context.model, "half")
+        return context
 
     @cached_property
     def verification(self) -> SpeakerVerifier:

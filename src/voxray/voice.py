@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -119,6 +120,14 @@ class Voice:
             fingerprint=pipeline.fingerprint,
             warnings=tuple(dict.fromkeys((*self.warnings, *reference.notes))),
         )
+
+    def averaged(self, others: Sequence[Voice]) -> Voice:
+        """The same manner with the mean timbre of several voices of one model (this one counts, too)."""
+        widths = {len(voice.speaker) for voice in (self, *others)}
+        if len(widths) > 1:
+            raise ValueError("voices of different models cannot be averaged: make them with one")
+        mean = torch.stack([voice.speaker for voice in (self, *others)]).mean(0)
+        return replace(self, speaker=mean)
 
     def save(self, path: str | Path) -> None:
         """Write the voice to one .safetensors file, whole or not at all."""

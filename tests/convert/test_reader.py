@@ -290,3 +290,19 @@ def test_any_mutation_is_read_or_refused(
     except (ForeignFileError, OSError) as error:
         assert str(error).isprintable()
     assert list(folder.iterdir()) == [path]
+
+
+def test_a_header_of_20_gigabytes(tmp_path: Path) -> None:
+    path = tmp_path / "large.safetensors"
+    path.write_bytes((20 << 30).to_bytes(8, "little") + b'{"a": 1}')
+    with pytest.raises(ForeignFileError, match=r"large\.safetensors"):
+        read(path)
+
+
+def test_a_file_of_20_gigabytes(tmp_path: Path) -> None:
+    path = tmp_path / "large.pth"
+    with path.open("wb") as file:  # a hole: nothing is stored
+        file.write(b"PK\x03\x04")
+        file.truncate(20 << 30)
+    with pytest.raises(ForeignFileError, match="far larger than any model"):
+        read(path)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from conftest import speechlike
+from voxray import audio
 from voxray.bundle import Bundle, FamilyBundle
 from voxray.convert import names, presets
 from voxray.convert.assemble import convert
@@ -186,3 +187,35 @@ def test_precision_is_a_switch(converted: Path, tmp_path: Path, precision: str) 
 def test_an_unknown_precision(converted: Path) -> None:
     with pytest.raises(ValueError, match="choose float32, fast, int8"):
         Bundle.load(converted, precision="half")  # type: ignore[arg-type]
+
+
+def written(path: Path, seconds: float) -> Path:
+    audio.write_audio(path, speechlike(seconds), 16_000)
+    return path
+
+
+@pytest.mark.parametrize("seconds", [1.2, 60.0])
+def test_a_reference_of_another_length_is_refused(
+    converted: Path, tmp_path: Path, seconds: float
+) -> None:
+    bundle = Bundle.load(converted)
+    with pytest.raises(ValueError, match=f"{seconds:.2f} s long; need 3-10 s"):
+        Voice.from_file(written(tmp_path / "me.wav", seconds), model=bundle)
+
+
+def test_without_a_transcript_it_speaks_without_a_prompt(converted: Path, recording: Path) -> None:
+    bundle = Bundle.load(converted)
+    voice = Voice.from_file(recording, model=bundle)
+    assert not voice.prompt_tokens and voice.prompt_context is None
+    assert len(tts("Hello there.", voice, model=bundle, seed=1).tokens) >= 11
+
+
+def test_several_references_are_averaged(converted: Path, tmp_path: Path) -> None:
+    bundle = Bundle.load(converted)
+    waves = [written(tmp_path / f"{s}.wav", s) for s in (3.5, 4.0, 5.0)]
+    first, *rest = (Voice.from_file(wave, model=bundle) for wave in waves)
+    mean = first.averaged(rest)
+    wanted = torch.stack([v.speaker for v in (first, *rest)]).mean(0)
+    assert torch.equal(mean.speaker, wanted) and mean.name == first.name
+    with pytest.raises(ValueError, match="different models"):
+        first.averaged([Voice("other", torch.zeros(8))])

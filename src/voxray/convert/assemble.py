@@ -2,8 +2,8 @@
 
 Every file is read by the restricted reader, told apart by its content, and must fit the others: one
 GPT stage (s1) and one SoVITS stage (s2) of the same symbol table. The folder holds safetensors and a
-config; fp16 weights stay fp16, so that nothing is lost. The posterior, which only training needs, is
-kept apart under `tuning.`.
+config; fp16 weights stay fp16, so that nothing is lost. What speaking does not need (the posterior,
+a LoRA's own tensors, parts that are computed here) is kept apart under `tuning.`, for training and export.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from voxray.config import BundleConfig
 from voxray.models.generator import Generator
 from voxray.models.generator_matching import MatchingGenerator
 
-from . import presets
+from . import names_v3, presets
 from .detect import Identity, identify
 from .family import build_generator, build_gpt, build_matching, build_quantiser
 from .lora import merge_lora
@@ -68,6 +68,7 @@ def convert(paths: Sequence[Path], folder: Path, *, version: str | None = None) 
         weights = sound.file.tensors if tuned is sound else _merged(sound, tuned)
         quantiser, generator = build_quantiser(weights), _generator(name, weights, stages)
     state, tuning = _split(generator.state_dict())
+    tuning.update(_kept(name, sound, tuned))
     config = BundleConfig(
         name=tuned.file.path.stem,
         version=name,
@@ -75,7 +76,7 @@ def convert(paths: Sequence[Path], folder: Path, *, version: str | None = None) 
         content=presets.QUANTISER,
         generator=generator.config,
         training=" + ".join(part for part in (speech.file.info, tuned.file.info) if part),
-        origin={"s1": _origin(speech.file), "s2": _origin(tuned.file)},
+        origin={"s1": _origin(speech), "s2": _origin(tuned)},
     )
     parts = {"gpt": gpt.state_dict(), "generator": state, "quantiser": quantiser.state_dict()}
     if tuning:
@@ -114,11 +115,28 @@ def _naming(stage: Stage) -> Iterator[None]:
         raise ValueError(f"{stage.name}: {error}") from error
 
 
-def _origin(file: ForeignFile) -> dict[str, Any]:
+def _kept(name: str, sound: Stage, tuned: Stage) -> dict[str, Tensor]:
+    """What an export of v3 and v4 needs besides the modules' tensors."""
+    if name not in presets.MATCHING:
+        return {}
+    if tuned is not sound:  # the LoRA goes back as it came
+        return {f"lora.{key}": tensor for key, tensor in tuned.file.tensors.items()}
+    return {
+        f"kept.{key}": tensor
+        for key, tensor in sound.file.tensors.items()
+        if key.startswith(names_v3.KEPT)
+    }
+
+
+def _origin(stage: Stage) -> dict[str, Any]:
     """What an export needs to write the file again."""
+    file = stage.file
     dtype = next(iter(file.tensors.values())).dtype
     kind = str(dtype).removeprefix("torch.")
-    return {"config": file.config or {}, "info": file.info, "dtype": kind}
+    origin = {"config": file.config or {}, "info": file.info, "dtype": kind, "tag": file.tag}
+    if stage.identity.lora_rank is not None:
+        origin["lora_rank"] = stage.identity.lora_rank
+    return origin
 
 
 def _stage(path: Path, version: str | None) -> Stage:

@@ -1,7 +1,8 @@
-"""A voxray model folder -> the published files: `.ckpt` (GPT) and `.pth` (SoVITS), v1, v2 and Pro.
+"""A voxray model folder -> the published files: `.ckpt` (GPT) and `.pth` (SoVITS), of every version.
 
 The reverse of `assemble.convert`: names, shapes, number format, config and head bytes are those of
-the files that the folder was made from. Both files appear whole or not at all.
+the files that the folder was made from. A voice from a LoRA goes back as its LoRA, without the base; the
+vocoder of v3 and v4 is a file that stays as it was. Both files appear whole or not at all.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import torch
 from torch import Tensor
 
 from voxray import checkpoint
-from voxray.config import BundleConfig, GeneratorConfig
+from voxray.config import BundleConfig, MatchingGeneratorConfig
 
-from . import names, rules_family
+from . import names, names_v3, rules_family, rules_v3
 from .rename import Rule, rename
 
 DTYPES = {str(t).removeprefix("torch."): t for t in (torch.float16, torch.bfloat16, torch.float32)}
 TAGS = {"v2pro": b"05", "v2proplus": b"06"}
+MATCHING = ("v3", "v4")
 BOOK = "quantizer.vq.layers.0._codebook."
 QUANTISER = {
     "ssl_proj.weight": "pair.weight",
@@ -39,25 +41,44 @@ def export(folder: Path, target: Path) -> tuple[Path, Path]:
     config = BundleConfig(**raw)
     if not config.version:
         raise ValueError(f"{folder} is no published model: there is no file format to go back to")
-    if not isinstance(config.generator, GeneratorConfig):
-        raise ValueError(f"{folder} is a {config.version} model; only v1, v2 and Pro are exported")
     speech = _back(checkpoint.part(state, "gpt"), names.gpt(config.gpt), rules_family.GPT)
     sound = _sound(config, state)
     target.mkdir(parents=True, exist_ok=True)
     files = (target / f"{config.name}.ckpt", target / f"{config.name}.pth")
-    tags = (b"PK", TAGS.get(config.version, b"PK"))
+    tags = (b"PK", _tag(config))
     for path, kind, weights, tag in zip(files, ("s1", "s2"), (speech, sound), tags, strict=True):
         _write(path, weights, config.origin.get(kind, {}), tag)
     return files
 
 
+def _tag(config: BundleConfig) -> bytes:
+    """Of v3 and v4 that of the file it came from: the family has none for a whole v4."""
+    given = str(config.origin.get("s2", {}).get("tag") or "PK")
+    return TAGS.get(config.version, given.encode() if config.version in MATCHING else b"PK")
+
+
 def _sound(config: BundleConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     tuning = checkpoint.part(state, "tuning")
+    if isinstance(config.generator, MatchingGeneratorConfig):
+        return _matching(config.generator, state, tuning)
     ours = {**checkpoint.part(state, "generator"), **tuning}
     wanted = dict(names.generator(config.generator, posterior=bool(tuning)))  # type: ignore[arg-type]
     made = _quantiser(checkpoint.part(state, "quantiser"), wanted)
     rest = ((name, shape) for name, shape in wanted.items() if name not in made)
     made.update(_back(ours, rest, rules_family.GENERATOR))
+    return {name: made[name] for name in wanted}
+
+
+def _matching(
+    config: MatchingGeneratorConfig, state: Mapping[str, Tensor], tuning: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    lora = checkpoint.part(tuning, "lora")
+    if lora:
+        return lora
+    wanted = dict(names_v3.matching(config))
+    made = _quantiser(checkpoint.part(state, "quantiser"), wanted) | checkpoint.part(tuning, "kept")
+    rest = ((name, shape) for name, shape in wanted.items() if name not in made)
+    made.update(_back(checkpoint.part(state, "generator"), rest, rules_v3.FLOW_MATCHING))
     return {name: made[name] for name in wanted}
 
 
@@ -96,6 +117,8 @@ def _write(
         "config": _plain(origin.get("config", {})),
         "info": origin.get("info", ""),
     }
+    if "lora_rank" in origin:
+        content["lora_rank"] = origin["lora_rank"]
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         torch.save(content, beside)

@@ -52,14 +52,17 @@ class TransformerContext:
 
     @classmethod
     def load(cls, name: str, layer: int = -1) -> TransformerContext:
-        """From a hub name or a local folder."""
+        """From a hub name or a local folder; layers behind the wanted one are not read at all."""
         try:
-            from transformers import AutoModel, AutoTokenizer
+            from transformers import AutoConfig, AutoModel, AutoTokenizer
         except ImportError as missing:
             raise ValueError(
                 "context features need the transformers library: pip install 'voxray[gptsovits]'"
             ) from missing
-        return cls(AutoModel.from_pretrained(name), AutoTokenizer.from_pretrained(name), layer)
+        config = AutoConfig.from_pretrained(name)
+        config.num_hidden_layers += layer + 1  # state 0 is the embedding
+        model = AutoModel.from_pretrained(name, config=config).float()  # the file may be fp16
+        return cls(model, AutoTokenizer.from_pretrained(name))
 
     @torch.inference_mode()
     def __call__(self, text: str, spans: Sequence[Span]) -> Tensor:

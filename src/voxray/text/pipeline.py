@@ -61,6 +61,10 @@ class TextPipeline:
         self._require_words(units)
         return _assemble(text, join(spoken).text, units, _skipped(plain))
 
+    def speaks(self, char: str) -> bool:
+        """Whether a letter or digit belongs to a script that is read here."""
+        return char.isascii() or not sounds_lost(char)
+
     @cached_property
     def fingerprint(self) -> str:
         """Names the state of the front end; saved with every model, voice and synthesis."""

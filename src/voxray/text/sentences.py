@@ -8,6 +8,7 @@ A piece always holds a word, and bracketed controls stay whole.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 _END = re.compile(
     r"(?:[。！？!?…]+|\.{2,}|(?<!\d)\.(?=\s|$)|(?<=\d)\.(?=\s+[A-Z]|\s*$))[\"'”’」』）)\]]*|\n+"
@@ -22,15 +23,27 @@ _WORD = re.compile(r"[A-Za-z0-9\u3400-\u9fff〇]")
 Span = tuple[int, int]
 
 
-def split_sentences(text: str, max_chars: int = 200) -> list[Span]:
-    """Spans (start, end) of the pieces; empty if there is nothing to say."""
+def split_sentences(
+    text: str, max_chars: int = 200, speaks: Callable[[str], bool] | None = None
+) -> list[Span]:
+    """Spans (start, end) of the pieces; empty if there is nothing to say.
+
+    `speaks` tells of a letter or digit whether it can be said (default: Latin and Han).
+    """
     if max_chars < 10:
         raise ValueError(f"max_chars is {max_chars}; need 10 or more")
     pieces: list[Span] = []
-    for start, end in _joined(text, _sentences(text)):
+    spoken = _spoken_by(speaks)
+    for start, end in _joined(text, _sentences(text), spoken):
         pieces.extend(_fit(text, start, end, max_chars))
     trimmed = (_trim(text, start, end) for start, end in pieces)
-    return [(start, end) for start, end in trimmed if _WORD.search(text, start, end)]
+    return [(start, end) for start, end in trimmed if spoken(text[start:end])]
+
+
+def _spoken_by(speaks: Callable[[str], bool] | None) -> Callable[[str], bool]:
+    if speaks is None:
+        return lambda part: _WORD.search(part) is not None
+    return lambda part: any(char.isalnum() and speaks(char) for char in part)
 
 
 def _sentences(text: str) -> list[Span]:
@@ -51,13 +64,13 @@ def _is_abbreviation(text: str, match: re.Match[str]) -> bool:
     return bool(text[match.end() :].strip())
 
 
-def _joined(text: str, spans: list[Span]) -> list[Span]:
+def _joined(text: str, spans: list[Span], spoken: Callable[[str], bool]) -> list[Span]:
     """A piece without a word (a stray mark, a pause) goes with the one before it."""
     joined: list[Span] = []
     for start, end in spans:
-        if joined and not _WORD.search(text, start, end):
+        if joined and not spoken(text[start:end]):
             joined[-1] = (joined[-1][0], end)
-        elif joined and not _WORD.search(text, *joined[-1]):
+        elif joined and not spoken(text[slice(*joined[-1])]):
             joined[-1] = (joined[-1][0], end)
         else:
             joined.append((start, end))

@@ -7,6 +7,7 @@ Fewer than six phones get a full stop before them, as in training and in the pub
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +28,7 @@ from .zh import Readings
 
 SHORT = 6
 _CHARACTERS = frozenset(("zh", "yue"))
+_HANGUL = re.compile(r"[\u1100-\u11ff\u3131-\u318e\uac00-\ud7a3]")
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,11 @@ class PublishedPipeline(TextPipeline):
         chosen = {"version": self.version, "polyphones": self.notes[0], "japanese": dictionary}
         return {**super().settings(), **chosen}
 
+    def speaks(self, char: str) -> bool:
+        """Latin and Han, kana, and hangul from v2 on."""
+        kana = "\u3041" <= char <= "\u30ff"
+        return super().speaks(char) or kana or (self.version == "v2" and bool(_HANGUL.match(char)))
+
     def clean(self, text: str, language: Tongue) -> PublishedPhonemes:
         """The whole text in one language, without segments and without a full stop before it."""
         validate(text)
@@ -141,8 +148,19 @@ class PublishedPipeline(TextPipeline):
             segments.append(Segment(tongue, *span, normal, first, len(items), counts))
         normalised = "".join(segment.normalised for segment in segments)
         return PublishedPhonemes(
-            text, normalised, tuple(items), tuple(words), (), tuple(segments), self.notes
+            text,
+            normalised,
+            tuple(items),
+            tuple(words),
+            self._remarks(segments),
+            tuple(segments),
+            self.notes,
         )
+
+    def _remarks(self, segments: list[Segment]) -> tuple[str, ...]:
+        """Mandarin of v2 was learnt in g2pW's readings: say so where it is read otherwise."""
+        mandarin = any(part.language == "zh" for part in segments)
+        return self.notes if mandarin and self.readings is None and self.version == "v2" else ()
 
     def _units(self, tongue: Tongue, text: SpanText, fixed: Controls) -> tuple[str, list[Unit]]:
         """What a stretch says after normalisation, and its words and pauses."""
