@@ -112,6 +112,23 @@ def test_transcripts_come_from_tables_and_bad_files_are_named(tmp_path: Path) ->
         harvest(folder, table)
 
 
+def test_a_proof_read_table_is_taken_slice_by_slice(tmp_path: Path) -> None:
+    from voxray.evaluate.fewshot import clips_table
+
+    file, table = tmp_path / "long.wav", tmp_path / "clips.tsv"
+    soundfile.write(file, speechlike(30.0), 16_000)
+    found = harvest(file, None, lambda waves, language: ["wrong words"] * len(waves))
+    assert len(found.slices) >= 3
+    table.write_text(clips_table(found, report_clips(found.slices)), encoding="utf-8")
+    rows = table.read_text(encoding="utf-8").split("\n")
+    rows[1] = rows[1].replace("wrong words", "right words", 1)
+    rows[2] = rows[2].replace("wrong words", "", 1)
+    table.write_text("\n".join(rows), encoding="utf-8")
+    again = harvest(file, table)
+    assert again.slices[0].text == "right words"
+    assert [s.name for s in again.slices] == [s.name for n, s in enumerate(found.slices) if n != 1]
+
+
 # --- reports --------------------------------------------------------------------------------------
 
 

@@ -41,24 +41,31 @@ def train(
     start: Annotated[
         Path | None, typer.Option("--start", help="For content: Whisper tiny's torch file.")
     ] = None,
+    devices: Annotated[
+        int, typer.Option(min=1, help="Processes; all but content and bundle. Needs voxray[train].")
+    ] = 1,
+    accelerator: Annotated[str, typer.Option(help="Of several devices: cpu or cuda.")] = "cpu",
 ) -> None:
     """Train one stage; a killed run goes on from its last step."""
     if not data.is_dir():
         raise FileNotFoundError(f"no such folder: {data}; `voxray data prepare` makes a store")
     from ..train import stages
+    from ..train.devices import launch
 
     given, second, third = _read(settings), _read(prior_settings), _read(joint_settings)
     fourth = _read(polish_settings)
     if stage is Stage.content:
         stages.run_content(data, output, given, _say, start)
     elif stage is Stage.generator:
-        stages.run_generator(data, output, given, second, _say, third, fourth)
+        work = (data, output, given, second, _say, third, fourth)
+        launch(devices, stages.run_generator, *work, accelerator=accelerator)
     elif stage is Stage.gpt:
-        stages.run_gpt(data, output, given, _say)
+        launch(devices, stages.run_gpt, data, output, given, _say, accelerator=accelerator)
     elif stage is Stage.article:
         from ..train.article import ArticleTraining, train_article
 
-        train_article(data, output, ArticleTraining.model_validate_json(given), _say)
+        chosen = ArticleTraining.model_validate_json(given)
+        launch(devices, train_article, data, output, chosen, _say, accelerator=accelerator)
     else:
         stages.bundle_runs(data).save(output)
         stages.save_training_parts(data, output)

@@ -286,8 +286,8 @@ def _keep(bundle: Bundle, name: str, store: Path, made: Outcome) -> None:
 
 
 def clips_table(found: Harvest, reports: Sequence[ClipReport]) -> str:
-    """Every clip with what was found of it and its text, to be proof-read; TSV. Its first columns are
-    `path` and `text`, so that it can be corrected and given back as --transcripts (whole recordings).
+    """Every clip with what was found of it and its text, to be proof-read; TSV. Correct the column `text`
+    (empty: leave the clip out) and give the file back as --transcripts.
     """
     out = io.StringIO()
     writer = csv.writer(

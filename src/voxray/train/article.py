@@ -24,7 +24,7 @@ from voxray.models.article import Article, ArticleOutput, duration_loss
 
 from .autoencoder import spectral_loss
 from .losses import kl_divergence
-from .run import Run, Say, Schedule, Task, fit, silent
+from .run import Run, Say, Schedule, Task, fit, leads, silent
 from .segments import Segments
 from .store import Entry, Store
 
@@ -86,7 +86,8 @@ def train_article(
     )
     model = model.model_copy(update={"training": training})
     made = ArticleBundle(model, encoder.eval(), article.eval(), tokenizer)
-    made.save(out / "model")
+    if leads():
+        made.save(out / "model")
     return made
 
 
@@ -110,9 +111,11 @@ def _encoder(
         raise ValueError(f"{data} holds no texts")
     out.mkdir(parents=True, exist_ok=True)
     kept = out / TOKENIZER
-    if not kept.is_file():
-        BytePairs.learn(texts, config.model.text_symbols).save(kept)
-    tokenizer = BytePairs.load(kept)
+    tokenizer = BytePairs.load(kept) if kept.is_file() else None
+    if tokenizer is None:
+        tokenizer = BytePairs.learn(texts, config.model.text_symbols)
+        if leads():
+            tokenizer.save(kept)
     encoder = fresh_encoder(config.model)
     train_language(encoder, tokenizer, texts, out / "lm", config.lm, say)
     return encoder, tokenizer, config.model

@@ -45,7 +45,7 @@ class Team(Protocol):
 team: ContextVar[Team | None] = ContextVar("team", default=None)
 
 
-def _leads() -> bool:
+def leads() -> bool:
     """Whether this process writes: the only one, or the first of its team."""
     mates = team.get()
     return mates is None or mates.rank == 0
@@ -108,7 +108,7 @@ class Run:
         self.progress = Progress()
         self.started = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
-        self.board = _board(folder) if _leads() else None
+        self.board = _board(folder) if leads() else None
 
     @property
     def step(self) -> int:
@@ -134,7 +134,7 @@ class Run:
 
     def save(self, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Write the state beside the old one, then rename."""
-        if not _leads():
+        if not leads():
             return
         state = {
             "modules": {name: m.state_dict() for name, m in self.modules.items()},
@@ -148,14 +148,14 @@ class Run:
 
     def describe(self, schedule: Schedule) -> None:
         """Keep the settings beside the weights: `settings.json`."""
-        if not _leads():
+        if not leads():
             return
         text = schedule.model_dump_json(indent=1)
         (self.folder / "settings.json").write_text(text, encoding="utf-8")
 
     def log(self, kind: str = "loss", **values: float) -> None:
         """Append one row of numbers."""
-        if not _leads():
+        if not leads():
             return
         seconds = round(time.monotonic() - self.started, 1)
         row = {"step": self.step, "seconds": seconds, "kind": kind}
@@ -168,7 +168,7 @@ class Run:
 
     def table(self, values: Mapping[str, float]) -> None:
         """Append one row to `validation.md`, with a head where the table begins."""
-        if not _leads():
+        if not leads():
             return
         path = self.folder / "validation.md"
         head = "" if path.exists() else "| step | " + " | ".join(values) + " |\n"

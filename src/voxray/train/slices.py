@@ -80,7 +80,7 @@ def recordings(path: Path) -> list[Path]:
 
 
 def read_transcripts(path: Path | None, files: Sequence[Path]) -> dict[str, str]:
-    """Text by file name (without its ending)."""
+    """Text by file name (without its ending) or by slice, `name@milliseconds`, as `clips.tsv` names it."""
     if path is None:
         return {}
     if not path.is_file():
@@ -95,7 +95,10 @@ def read_transcripts(path: Path | None, files: Sequence[Path]) -> dict[str, str]
         made = {files[0].stem: path.read_text(encoding="utf-8-sig").strip()}
     else:
         made = dict(_pairs(path))
-    unknown = sorted(set(made) - {file.stem for file in files})
+    known = {file.stem for file in files}
+    unknown = sorted(
+        name for name in made if name.rpartition("@")[0] not in known and name not in known
+    )
     if len(unknown) == len(made):
         raise ValueError(f"{path} names none of the recordings; its first is {unknown[0]!r}")
     return made
@@ -157,7 +160,7 @@ def harvest(
     made = Harvest()
     for file in files:
         try:
-            made.slices += _from_file(file, texts.get(file.stem, ""), transcribe, language)
+            made.slices += _from_file(file, texts, transcribe, language)
         except (ValueError, OSError) as error:
             made.problems.append(" ".join(str(error).split()))
     if not made.slices:
@@ -166,7 +169,10 @@ def harvest(
     return made
 
 
-def _from_file(file: Path, text: str, transcribe: Transcribe | None, language: str) -> list[Slice]:
+def _from_file(
+    file: Path, texts: dict[str, str], transcribe: Transcribe | None, language: str
+) -> list[Slice]:
+    text = texts.get(file.stem, "")
     wave, rate = audio.read_audio(file)
     if len(wave) < SHORTEST * rate:
         raise ValueError(f"{file.name} is {len(wave) / rate:.2f} s; {SHORTEST:.0f} s is the least")
@@ -176,7 +182,7 @@ def _from_file(file: Path, text: str, transcribe: Transcribe | None, language: s
     for span in cut(wave, rate):
         part = audio.trim_silence(wave[span], rate)
         if len(part) >= SHORTEST * rate:
-            name = f"{file.stem}-{span.start / rate:07.2f}"
+            name = f"{file.stem}@{round(1000 * span.start / rate)}"
             pieces.append(Slice(name, file, span.start / rate, part, rate))
     if not pieces:
         raise ValueError(f"{file.name} holds no stretch of {SHORTEST:.0f} s with sound")
@@ -184,6 +190,9 @@ def _from_file(file: Path, text: str, transcribe: Transcribe | None, language: s
         tongue = ("zh" if HAN.search(text) else "en") if text else language
         heard = transcribe([piece.at(HEARD_RATE) for piece in pieces], tongue)
         pieces = [replace(p, heard=said) for p, said in zip(pieces, heard, strict=True)]
+    read = [p for p in pieces if p.name in texts]  # corrected by hand
+    if read:
+        return [replace(p, text=texts[p.name], given=True) for p in read if texts[p.name]]
     return _with_texts(file, pieces, text)
 
 
