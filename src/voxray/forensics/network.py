@@ -6,6 +6,8 @@ clip is taken away first: a channel's colour says where something was recorded, 
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,9 +17,10 @@ from .. import audio
 from .matching import RATE, levelled
 
 Wave = NDArray[np.float32]
-MELS, HOP, SIZE, TOP = 64, 160, 400, 7000.0
+MELS, HOP, SIZE, FFT = 64, 160, 400, 512
+LOWEST, TOP = 60.0, 7000.0
 STEP_SECONDS = 4 * HOP / RATE
-FLOOR = 1e-4
+FLOOR = 1e-6
 WIDTH = 64
 
 
@@ -28,11 +31,15 @@ def features(wave: Wave, rate: int) -> NDArray[np.float32]:
         wave = np.pad(wave, (0, SIZE - len(wave)))
     window = np.hanning(SIZE + 1)[:-1].astype(np.float32)
     frames = np.lib.stride_tricks.sliding_window_view(wave, SIZE)[::HOP] * window
-    power = np.abs(np.fft.rfft(frames, 512)) ** 2
-    bank = np.asarray(audio.mel_filterbank(RATE, 512, MELS, 60.0, TOP), np.float32)
-    bank = bank if bank.shape[0] == power.shape[1] else bank.T
-    mel = np.log(power.astype(np.float32) @ bank + FLOOR)
+    power = np.abs(np.fft.rfft(frames, FFT)) ** 2
+    mel = np.log(power.astype(np.float32) @ mel_bank() + FLOOR)
     return mel - mel.mean(0)
+
+
+@lru_cache(1)
+def mel_bank() -> NDArray[np.float32]:
+    """Triangles [FFT // 2 + 1, 64]."""
+    return audio.mel_filterbank(RATE, FFT, MELS, LOWEST, TOP).numpy().T.astype(np.float32)
 
 
 class Detector(nn.Module):
