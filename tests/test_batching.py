@@ -12,7 +12,7 @@ from voxray.batching import Order, advance_together, buckets, speak_many
 from voxray.bundle import Bundle
 from voxray.decoding import TokenDecoder
 from voxray.engine import check_options, tts
-from voxray.pipeline import Pipeline, SynthesisOptions
+from voxray.pipeline import AudioStream, Pipeline, SynthesisOptions
 from voxray.sampling import SamplingOptions
 from voxray.voice import Voice
 
@@ -102,11 +102,10 @@ def test_a_batch_with_context_features(tiny: Bundle) -> None:
     assert [d.tokens for d in together] == [d.tokens for d in alone]
 
 
-def test_threads_do_not_mix_voices(tiny: Bundle) -> None:
+def test_threads_do_not_mix_voices(pipeline: Pipeline) -> None:
     def say(number: int) -> np.ndarray:
-        return tts(
-            TEXTS[number % 3], someone(number), model=tiny, seed=number, watch=None, max_tokens=25
-        ).audio
+        asked = options(number, max_tokens=25)
+        return pipeline.synthesise(TEXTS[number % 3], someone(number), asked).audio
 
     wanted = [say(number) for number in range(6)]
     with ThreadPoolExecutor(4) as pool:
@@ -114,17 +113,15 @@ def test_threads_do_not_mix_voices(tiny: Bundle) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(wanted, found, strict=True))
 
 
-def test_streams_side_by_side_do_not_mix(tiny: Bundle) -> None:
-    def open_one(number: int):  # noqa: ANN202
-        return tts.stream(
-            TEXTS[2], someone(number), model=tiny, seed=number, watch=None, max_tokens=60
-        )
+def test_streams_side_by_side_do_not_mix(pipeline: Pipeline) -> None:
+    def open_one(number: int) -> AudioStream:
+        return pipeline.stream(TEXTS[2], someone(number), options(number, max_tokens=60))
 
     alone = [np.concatenate(list(open_one(n))) for n in (0, 1)]
-    first, second = open_one(0), open_one(1)
-    mixed: tuple[list, list] = ([], [])
+    streams = (open_one(0), open_one(1))
+    mixed: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for turn in range(200):
-        chunk = next((first, second)[turn % 2], None)
+        chunk = next(streams[turn % 2], None)
         if chunk is not None:
             mixed[turn % 2].append(chunk)
     assert all(np.array_equal(np.concatenate(m), a) for m, a in zip(mixed, alone, strict=True))

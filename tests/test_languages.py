@@ -51,7 +51,7 @@ def test_sentences_of_every_script_are_sentences(text: str, version: str, pieces
 
 def test_v1_says_which_languages_it_has() -> None:
     with pytest.raises(ValueError, match="v1 speaks auto, en, zh, ja"):
-        list(Script("안녕하세요", PublishedPipeline(version="v1"), "ko", 0))
+        list(Script("Hello 안녕.", PublishedPipeline(version="v1"), "ko", 0))
 
 
 def test_korean_is_read(tmp_path: Path) -> None:

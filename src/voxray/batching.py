@@ -42,7 +42,8 @@ def speak_many(pipeline: Pipeline, orders: Sequence[Order], size: int = 8) -> li
     for job in jobs:
         job.prepare()
     ready = [decoder for job in jobs for decoder in job.decoders.values()]
-    for bucket in buckets([decoder for decoder in ready if decoder.watch is None], size):
+    plain = [d for d in ready if d.watch is None and not d.options.compat]
+    for bucket in buckets(plain, size):
         with pipeline.lock:
             advance_together(bucket)
     for job in jobs:

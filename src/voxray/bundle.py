@@ -179,6 +179,7 @@ class FamilyBundle(Bundle):
     """A published model: hears through HuBERT, reads as it was trained to."""
 
     encoders: Pretrained = field(default_factory=Pretrained)
+    published_silence: bool = True  # 0.6 s behind a prompt, as published; False: the 0.3 s meant
 
     @classmethod
     def build(cls, config: BundleConfig) -> FamilyBundle:
@@ -247,7 +248,8 @@ class FamilyBundle(Bundle):
 
     def prompt_tokens(self, wave: Wave, rate: int) -> list[int]:
         """As the published models prepare it: 3-10 s, silence appended."""
-        return self.encode(torch.from_numpy(prompt_wave(wave, rate))).tolist()
+        prompt = prompt_wave(wave, rate, compat=self.published_silence)
+        return self.encode(torch.from_numpy(prompt)).tolist()
 
     def prompt_mel(self, wave: Wave, rate: int) -> Tensor | None:
         """Scaled mel of the reference, for the flow-matching models."""

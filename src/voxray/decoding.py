@@ -21,6 +21,7 @@ from .sampling import Noise, SamplingOptions, choose, derive
 from .sites import attach
 from .watch import Fault, Watch
 
+PUBLISHED_SLOTS = 2500  # of the published code's cache on a GPU, all of them attended to
 NOISE_BLOCK = 64  # steps of dice drawn at a time; a longer draw begins like a shorter one
 
 
@@ -150,6 +151,8 @@ class TokenDecoder:
             lengths = torch.tensor([self._text.shape[1]])
             before = torch.tensor([[*self.prompt, *self.tokens]], dtype=torch.long)
             logits, self._cache = self.gpt.prefill(self._text, lengths, before, self._context)
+            if "unmasked-cache" in self.options.compat:
+                self._cache.ghosts = PUBLISHED_SLOTS
         else:
             logits = self.gpt.step(torch.tensor(self.tokens[-1:]), self._cache)
         return logits[0].float()

@@ -48,10 +48,15 @@ class Pretrained:
 
     def has(self, name: str) -> bool:
         """Whether an encoder is there."""
-        return (self.folder / name).exists()
+        return self._place(name).exists()
+
+    def _place(self, name: str) -> Path:
+        """In the folder, or where the original keeps it under that folder."""
+        inner = self.folder / "sv" / name
+        return inner if inner.exists() else self.folder / name
 
     def _path(self, name: str) -> Path:
-        path = self.folder / name
+        path = self._place(name)
         if not path.exists():
             raise FileNotFoundError(
                 f"{name} is not in {self.folder}: `voxray pull encoders` fetches it; or copy it "

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -30,6 +31,7 @@ class SamplingOptions(Config):
     repetition_penalty: float = Field(default=1.35, ge=0.1, le=10.0)
     floor: int = Field(default=11, ge=0)  # the end is not allowed before so many tokens
     max_tokens: int = Field(default=1500, ge=1)  # 60 s at 25 Hz
+    compat: tuple[Literal["unmasked-cache"], ...] = ()  # known defects of the published code
 
 
 @dataclass(frozen=True)

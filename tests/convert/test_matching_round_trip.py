@@ -100,10 +100,11 @@ def equal(before: Path, after: Path) -> None:
         assert torch.equal(tensor, new.tensors[name]), name
 
 
-@pytest.mark.parametrize(("tag", "version"), [("02", "v3"), ("PK", "v4"), ("PK", "v3")])
+@pytest.mark.parametrize(("tag", "version"), [("02", "v3"), ("PK", "v4")])
 def test_a_whole_model_there_and_back(tmp_path: Path, tag: str, version: str) -> None:
     pair = (speech(tmp_path), base(tmp_path, tag))
-    config = convert([*pair, vocoder(tmp_path)], tmp_path / "voice", version=version)
+    asked = version if tag == "PK" else None
+    config = convert([*pair, vocoder(tmp_path)], tmp_path / "voice", version=asked)
     assert config.version == version
     for before, after in zip(pair, export(tmp_path / "voice", tmp_path / "back"), strict=True):
         equal(before, after)

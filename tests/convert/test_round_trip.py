@@ -139,7 +139,7 @@ def test_a_converted_voice_speaks(converted: Path, tmp_path: Path, recording: Pa
     again = Voice.load(tmp_path / "v.safetensors")
     first, second = (tts("Hello there.", v, model=bundle, seed=3) for v in (voice, again))
     assert first.sample_rate == 32_000 and np.abs(first.audio).max() > 0
-    assert np.array_equal(first.audio, second.audio)
+    assert np.array_equal(first.latents, second.latents)  # the sound carries a mark of its record
 
 
 @torch.inference_mode()

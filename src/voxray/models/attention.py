@@ -26,7 +26,8 @@ class KVCache:
 
     Buffers are [B, H, capacity, D/H] and double when full; `length` slots are filled. `mask`
     [B, 1, 1, K0] hides padded slots among the first K0 ones (None: nothing is hidden).
-    `steps` counts the single tokens fed since the prefill, `text` the text slots.
+    `steps` counts the single tokens fed since the prefill, `text` the text slots. `ghosts`: single tokens
+    look at so many slots, the empty ones (zeros) as well: a known defect of the published GPU decoding.
     """
 
     keys: list[Tensor] = field(default_factory=list)
@@ -35,6 +36,7 @@ class KVCache:
     text: int = 0
     steps: int = 0
     mask: Tensor | None = None
+    ghosts: int = 0
 
     def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Store new [B, H, n, D/H] rows of a layer; return all rows so far."""
@@ -47,7 +49,11 @@ class KVCache:
             self.values[layer] = _grown(self.values[layer])
         self.keys[layer][:, :, self.length : end] = key
         self.values[layer][:, :, self.length : end] = value
-        return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
+        return self._seen(self.keys[layer], end), self._seen(self.values[layer], end)
+
+    def _seen(self, buffer: Tensor, end: int) -> Tensor:
+        missing, filled = self.ghosts - end, buffer[:, :, :end]
+        return F.pad(filled, (0, 0, 0, missing)) if missing > 0 else filled
 
     def select(self, rows: Tensor) -> KVCache:
         """A cache of the batch items `rows` [n] only (items may be dropped or repeated)."""
@@ -58,6 +64,7 @@ class KVCache:
             self.text,
             self.steps,
             None if self.mask is None else self.mask[rows],
+            self.ghosts,
         )
 
 
