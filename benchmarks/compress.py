@@ -15,7 +15,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -184,7 +184,8 @@ def main(
         )  # the voice's model
         share = pruning.share_gone(bundle.gpt, small.gpt)
         found.append(row(f"pruned by {order.by}", small, share))
-    found.append(row("8 bits", Bundle.load(home, precision="int8")))
+    eight = row("8 bits", Bundle.load(home, precision="int8"))
+    found.append(replace(eight, millions=found[0].millions))  # packed weights are no parameters
     with tempfile.TemporaryDirectory() as folder:
         small = (
             Bundle.load(taught)
