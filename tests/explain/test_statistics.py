@@ -20,9 +20,9 @@ from voxray.explain.statistics import (
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     dice = np.random.default_rng(0)
-    made = [bootstrap(dice.normal(1.0, 1.0, 40), draws=300, seed=i) for i in range(60)]
+    made = [bootstrap(dice.normal(1.0, 1.0, 40), draws=200, seed=i) for i in range(40)]
     covered = sum(figure.low <= 1.0 <= figure.high for figure in made)
-    assert 50 <= covered <= 60
+    assert 33 <= covered <= 40
 
 
 def test_groups_are_drawn_whole() -> None:

@@ -25,9 +25,9 @@ def traced(tiny: Bundle) -> explain.Trace:
     return explain.trace(TEXT, nobody, model=tiny, **options())
 
 
-def test_the_trace_holds_the_very_samples(tiny: Bundle, voice: Voice, traced) -> None:
+def test_the_trace_holds_the_very_speech(tiny: Bundle, voice: Voice, traced) -> None:
     plain = tts(TEXT, voice, model=tiny, **options())
-    assert np.array_equal(plain.audio, traced.synthesis.audio)
+    assert np.array_equal(plain.latents, traced.synthesis.latents)  # the mark in the audio differs
     assert plain.tokens.tolist() == [t for p in traced.passages for t in p.passage.tokens]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -26,6 +27,17 @@ def opened(models: Bundle) -> Trace:
     if id(models) not in _made:
         _made[id(models)] = trace(TEXT, nobody(), model=models, seed=3, max_tokens=40)
     return _made[id(models)]
+
+
+def loud(models: Bundle) -> Bundle:
+    """The tiny system with a GPT whose text matters: random weights at first hardly read it."""
+    twin = copy.copy(models)
+    twin.gpt = copy.deepcopy(models.gpt)
+    with torch.no_grad():
+        for block in twin.gpt.blocks:
+            block.attn.qkv.weight.mul_(10)
+            block.attn.out.weight.mul_(20)
+    return twin
 
 
 def with_attention(made: Trace, planted: Mapping[tuple[int, int], np.ndarray]) -> Trace:

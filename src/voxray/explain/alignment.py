@@ -85,11 +85,11 @@ def align(trace: Trace, heads: Sequence[Head] | None = None) -> Alignment:
         weights = averaged(part, chosen)
         path = monotone_path(weights)
         edges = np.append(starts(near_path(weights, path)), len(path))
-        zero = float(made.token_times[part.passage.begin])
+        zero = trace.zero(part.passage)
         paths.append(np.asarray(part.passage.items)[path])
         for place, item in enumerate(part.passage.items):
             symbol = made.phonemes.items[item]
-            begin, end = zero + trace.token_seconds * edges[place : place + 2]
+            begin, end = np.clip(zero + trace.token_seconds * edges[place : place + 2], 0, None)
             times.append(PhonemeTime(symbol.symbol, item, symbol.word, float(begin), float(end)))
     return Alignment(
         np.concatenate(paths), tuple(times), tuple(word_times(made.phonemes, times)), chosen
@@ -117,8 +117,10 @@ def uniform(trace: Trace) -> Alignment:
     paths, times = [], []
     for part in trace.passages:
         tokens, items = len(part.passage.tokens), part.passage.items
-        zero = float(made.token_times[part.passage.begin])
-        edges = zero + trace.token_seconds * np.linspace(0, tokens, len(items) + 1)
+        zero = trace.zero(part.passage)
+        edges = np.clip(
+            zero + trace.token_seconds * np.linspace(0, tokens, len(items) + 1), 0, None
+        )
         paths.append(np.asarray(items)[np.arange(tokens) * len(items) // tokens])
         for place, item in enumerate(items):
             symbol = made.phonemes.items[item]

@@ -175,7 +175,7 @@ def _heads(report: Report) -> str:
 def _passage_heads(report: Report, part: PassageTrace) -> str:
     passage = part.passage
     symbols = attribution.symbols(report.trace.spoken, passage)
-    zero = float(report.trace.synthesis.token_times[passage.begin])
+    zero = report.trace.zero(passage)
     axes = escape(
         json.dumps(
             {
@@ -228,7 +228,7 @@ def _head(report: Report, part: PassageTrace, layer: int, head: int) -> str:
     if table.effect is None:
         worth = "correlational"
     else:
-        worth = f"ablating it: {table.effect[layer, head]:+.3f} nats a token"
+        worth = f"without it −{table.effect[layer, head]:.3f} nats a token"
     text = f"text {table.text[layer, head]:.0%}, path {table.score[layer, head]:.0%}"
     picture = part.attention[layer, head].T.astype(np.float32)  # [P, S]
     return _map(picture, f"layer {layer}, head {head}", f"{worth}; {text}", kind)
@@ -277,7 +277,7 @@ def _lens(report: Report) -> str:
     for view, part in zip(report.lenses, report.trace.passages, strict=True):
         layers = len(view.rank)
         shown = 1.0 / (1.0 + view.rank)  # full ink: this layer's best token
-        zero = float(report.trace.synthesis.token_times[part.passage.begin])
+        zero = report.trace.zero(part.passage)
         axes = {
             "rows": [f"layer {layer}" for layer in range(layers)],
             "from": round(zero, 3),

@@ -25,7 +25,7 @@ from ..models.posterior_mel import REFERENCE_HZ, read_pitch
 
 BASE_HZ = 100.0
 LOW_HZ, HIGH_HZ = 60.0, 500.0
-SHARPNESS = 30.0  # of the softmax over lags: autocorrelation 1 against 0.9 counts twentyfold
+SHARPNESS = 60.0  # of the softmax over lags: a strength of 1 counts 20 times one of 0.95
 FRAME_SECONDS, STEP_SECONDS = 0.04, 0.02
 QUIET = 1e-8  # power below which nothing is heard
 
@@ -101,8 +101,8 @@ def soft_pitch(wave: Tensor, rate: int) -> Tensor:
     spectrum = torch.fft.rfft(frames, 2 * size)
     raw = torch.fft.irfft(spectrum.abs().square())[..., :size]  # [B, T, lags]
     low, high = int(rate / HIGH_HZ), min(int(rate / LOW_HZ), size - 1)
-    fewer = size / (size - torch.arange(low, high)).to(wave)  # short lags see more samples
-    strength = raw[..., low:high] * fewer / (raw[..., :1] + QUIET * size)
+    # not evened out for the fewer samples of long lags: a period must beat its multiples
+    strength = raw[..., low:high] / (raw[..., :1] + QUIET * size)
     weight = (SHARPNESS * strength).softmax(-1)
     semitones = 12 * torch.log2(rate / torch.arange(low, high).to(wave) / BASE_HZ)
     return (weight * semitones).sum(-1)

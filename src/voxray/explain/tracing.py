@@ -73,6 +73,11 @@ class Trace:
         generator = self.models.generator.config
         return 2 * generator.hop / generator.sample_rate / self.spoken.options.speed
 
+    def zero(self, passage: Passage) -> float:
+        """When a passage's first token would begin, its cut-off silence included: may be below 0."""
+        last = len(passage.tokens) - 1
+        return float(self.synthesis.token_times[passage.begin + last]) - last * self.token_seconds
+
 
 def trace(
     text: str,

@@ -1,0 +1,81 @@
+"""`voxray explain`: say a text and show on one page how it came about."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import find_voice, note
+
+
+def explain(
+    text: Annotated[str, typer.Argument(help="What to say.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help=".html: a page; .json: every number")
+    ] = Path("report.html"),
+    voice: Annotated[
+        str | None, typer.Option("--voice", "-v", help="A name, a voice file or a recording.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same speech.")] = 0,
+    lang: Annotated[str, typer.Option(help="auto, en or zh")] = "auto",
+    speed: Annotated[float, typer.Option(help="2 is twice as fast.")] = 1.0,
+    temperature: Annotated[
+        float | None, typer.Option(help="Default: the model's.", show_default=False)
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="A model's folder.")] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Pitch, energy and likeness, too: takes minutes.")
+    ] = False,
+    tables: Annotated[Path | None, typer.Option(help="A folder for CSV files.")] = None,
+    figures: Annotated[Path | None, typer.Option(help="A folder for PNG or SVG figures.")] = None,
+    svg: Annotated[bool, typer.Option("--svg", help="Figures as SVG.")] = False,
+) -> None:
+    """Say a text and show how it came about: one page, no network."""
+    from dataclasses import replace
+
+    from ..explain.report import explain as explained
+
+    options = {} if temperature is None else {"temperature": temperature}
+    report = explained(
+        text,
+        None if voice is None else find_voice(voice, model),
+        seed=seed,
+        model=model,
+        full=full,
+        progress=lambda stage: sys.stderr.write(f"{stage} ...\n") if sys.stderr.isatty() else None,
+        language=lang,
+        speed=speed,
+        **options,
+    )
+    report = replace(report, command=_command(text, voice, seed, lang, speed, model))
+    report.save(output)
+    for warning in report.trace.synthesis.warnings:
+        note(warning)
+    written = [output]
+    if tables is not None:
+        written += report.tables(tables)
+    if figures is not None:
+        written += report.figures(figures, "svg" if svg else "png")
+    for path in written:
+        sys.stdout.write(f"{path}: {path.stat().st_size / 1e3:.0f} kB\n")
+
+
+def _command(
+    text: str, voice: str | None, seed: int, lang: str, speed: float, model: Path | None
+) -> str:
+    """The command line that makes the same page again."""
+    import shlex
+
+    parts = ["voxray", "explain", text, "--seed", str(seed)]
+    if voice is not None:
+        parts += ["--voice", voice]
+    if lang != "auto":
+        parts += ["--lang", lang]
+    if speed != 1.0:
+        parts += ["--speed", str(speed)]
+    if model is not None:
+        parts += ["--model", str(model)]
+    return shlex.join(parts)
