@@ -18,11 +18,13 @@ from . import (
     data,
     explain,
     export,
+    forensics,
     info,
     inspect,
     measure,
     pull,
     say,
+    steer,
     text,
     train,
     trust,
@@ -41,6 +43,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("say")(say.say)
+app.add_typer(steer.app, name="steer")
 app.command("voices")(voices.voices)
 app.add_typer(voice.app, name="voice")
 app.command("info")(info.info)
@@ -58,6 +61,7 @@ app.command("tune")(tune.tune)
 app.add_typer(compress.app, name="compress")
 app.command("verify")(verify.verify)
 app.add_typer(trust.app, name="trust")
+app.add_typer(forensics.app, name="forensics")
 
 USAGE_ERROR = typer.BadParameter.__mro__[2]  # ClickException, wherever typer keeps it
 INTERRUPTED = 130

@@ -1,0 +1,145 @@
+"""The detector: learns what is planted, says when and in which band; roads are the same for both."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from voxray import audio
+from voxray.commands import main
+from voxray.forensics import defend, judge, matching
+from voxray.forensics.detector import spans
+from voxray.forensics.network import MELS, STEP_SECONDS, Detector, features
+from voxray.forensics.train import Examples, balanced, equal_error_rate, fit, prepare
+from voxray.synthesis import WordTime
+
+
+def noise(seconds: float = 2.0, seed: int = 0, rate: int = 16_000) -> np.ndarray:
+    return 0.1 * np.random.default_rng(seed).standard_normal(round(seconds * rate)).astype("f4")
+
+
+@pytest.mark.parametrize(("codec", "bits"), [("opus", 16_000), ("opus", 24_000), ("mp3", 64_000)])
+@pytest.mark.parametrize("rate", [16_000, 24_000])
+def test_codecs_keep_place_and_length(codec: str, bits: int, rate: int) -> None:
+    time = np.arange(rate) / rate
+    wave = (0.3 * np.sin(2 * np.pi * 300 * time) * (np.sin(2 * np.pi * 3 * time) > 0)).astype("f4")
+    back = matching.through(wave, rate, codec, bits)
+    assert len(back) == len(wave) and np.corrcoef(back, wave)[0, 1] > 0.95
+
+
+def test_wrong_codecs() -> None:
+    with pytest.raises(ValueError, match="opus or mp3"):
+        matching.through(noise(), 16_000, "aac", 64_000)
+    with pytest.raises(ValueError, match="takes"):
+        matching.through(noise(), 16_000, "opus", 1_000)
+
+
+def test_level_and_rate_give_nothing_away() -> None:
+    wave = noise(1.0, rate=24_000)
+    assert np.allclose(features(wave, 24_000), features(3 * wave, 24_000), atol=1e-3)
+    assert features(wave, 24_000).shape[1] == MELS
+    assert abs(features(wave, 24_000).mean(0)).max() < 1e-4
+
+
+def test_low_pass() -> None:
+    low = matching.low_passed(noise(), 16_000, 3400.0)
+    spectrum = np.abs(np.fft.rfft(low))
+    hertz = np.fft.rfftfreq(len(low), 1 / 16_000)
+    assert spectrum[hertz > 3600].max() < 1e-3 * spectrum[hertz < 3200].max()
+
+
+def test_it_finds_a_planted_trace_and_its_band() -> None:
+    """Fakes flicker between 1 and 2 kHz: EER falls to nought, and the evidence lies there."""
+    dice = np.random.default_rng(0)
+    x = dice.standard_normal((80, 96, MELS)).astype(np.float16)
+    fake = np.arange(80) % 2 == 0
+    x[fake, ::2, 24:32] += 2.0
+    x[fake, 1::2, 24:32] -= 2.0
+    net = fit(Examples(x[:60], fake[:60]), steps=40)
+    with torch.inference_mode():
+        scores = net(torch.from_numpy(x[60:].astype(np.float32))).mean(1).numpy()
+    assert equal_error_rate(scores[~fake[60:]], scores[fake[60:]]) < 0.1
+    from voxray.forensics.detector import _bands
+
+    mel = torch.from_numpy(x[60:61].astype(np.float32))
+    falls = [fall for _, _, fall in _bands(net, mel, float(scores[0]))]
+    assert int(np.argmax(falls)) == 3 and fake[60]
+
+
+def test_training_repeats() -> None:
+    x = np.random.default_rng(1).standard_normal((8, 40, MELS)).astype(np.float16)
+    examples = Examples(x, np.arange(8) % 2 == 0)
+    first, second = (fit(examples, steps=2).state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_spans_name_words() -> None:
+    steps = np.full(100, -2.0, np.float32)
+    steps[40:70] = 3.0
+    words = [WordTime("one", 0.0, 1.5), WordTime("two", 1.7, 2.6), WordTime("three", 3.2, 3.9)]
+    (span,) = spans(steps, words)
+    assert span.start_s == pytest.approx(40 * STEP_SECONDS, abs=0.25)
+    assert span.end_s == pytest.approx(70 * STEP_SECONDS, abs=0.25)
+    assert span.words == ("two",) and span.odds > 0
+    assert not spans(np.full(50, -1.0, np.float32))
+
+
+def test_judging(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = judge(noise(), 16_000)
+    assert len(found.steps) == pytest.approx(2.0 / STEP_SECONDS, abs=2) and len(found.bands) == 8
+    assert found.bands[0][0] < found.bands[-1][0] < 7000
+    with pytest.raises(ValueError, match="too short"):
+        judge(noise(0.1), 16_000)
+    audio.write_audio(tmp_path / "x.wav", noise(), 16_000)
+    assert main(["forensics", "judge", str(tmp_path / "x.wav"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["log_odds"] == pytest.approx(found.score, abs=0.1)
+    assert main(["forensics", "judge", str(tmp_path / "x.wav")]) == 0
+    assert "likelier" in capsys.readouterr().out
+    assert main(["forensics", "defend", str(tmp_path)]) == 0
+    assert "of 1 synthetic files" in capsys.readouterr().out
+    assert main(["forensics", "judge", str(tmp_path / "none.wav")]) == 2
+
+
+def test_defence_names_what_is_planted() -> None:
+    """Short files escape; nothing else differs."""
+    dice = np.random.default_rng(3)
+    cases = [
+        defend.Case(f"{n}", -1.0 if n < 10 else 1.0,
+                    {"seconds": (1.0 if n < 10 else 4.0) + dice.normal(0, 0.3),
+                     "loudness (LUFS)": dice.normal(-20, 2)})
+        for n in range(40)
+    ]  # fmt: skip
+    found = defend.reasons(cases)
+    assert found[0].trait == "seconds" and found[0].p < 0.01 and found[0].escaped < 2
+    assert defend.reasons([case for case in cases if case.escapes]) == ()
+    report = defend.Defence(tuple(cases), found)
+    assert "10 of 40" in report.lines()[0]
+
+
+def test_preparing_and_balancing(tmp_path: Path) -> None:
+    for folder, count in (("a", 5), ("b", 2)):
+        (tmp_path / folder).mkdir()
+        for number in range(count):
+            audio.write_audio(tmp_path / folder / f"{number}.wav", noise(1.0, number), 16_000)
+    paths = sorted(tmp_path.rglob("*.wav"))
+    chosen = balanced(paths, 4, 0)
+    assert sorted(path.parent.name for path in chosen) == ["a", "a", "b", "b"]
+    made = prepare(chosen[:1], chosen[1:2], 0)
+    again = prepare(chosen[:1], chosen[1:2], 0)
+    assert made.x.shape[0] == 2 and list(made.fake) == [False, True]
+    assert np.array_equal(made.x, again.x)
+
+
+def test_equal_error_rate() -> None:
+    low, high = np.arange(10.0), np.arange(10.0) + 20
+    assert equal_error_rate(low, high) == pytest.approx(0, abs=0.06)
+    assert equal_error_rate(high, low) > 0.9
+    assert equal_error_rate(low, low) == pytest.approx(0.5, abs=0.06)
+
+
+def test_the_network_is_small() -> None:
+    assert sum(p.numel() for p in Detector().parameters()) < 100_000
