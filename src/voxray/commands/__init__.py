@@ -24,6 +24,7 @@ from . import (
     measure,
     pull,
     say,
+    serve,
     steer,
     text,
     train,
@@ -56,6 +57,7 @@ app.command("convert-voice")(convert_voice.convert_voice)
 app.add_typer(text.app, name="text")
 app.add_typer(data.app, name="data")
 app.command("train")(train.train)
+app.command("serve")(serve.serve)
 app.command("measure")(measure.measure)
 app.command("tune")(tune.tune)
 app.add_typer(compress.app, name="compress")
