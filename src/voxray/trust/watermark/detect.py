@@ -31,6 +31,7 @@ RADEMACHER = 3.18
 SPEEDS = tuple(round(1.0 + step / 100, 2) for step in range(-6, 7))
 FINE = 0.0025  # speeds within a step, tried once the mark is found
 SHORTEST = 0.5  # seconds
+LONG, PART = 5.0, 4.0  # seconds: of longer sounds a part is searched for the speed
 WORD_MARGIN = 1.0  # a word must stand out from the next best by this much
 WORD_CHANCE = 1e-3
 
@@ -99,45 +100,70 @@ def chance_of(score: float, hypotheses: int) -> float:
     return min(1.0, RADEMACHER * tail * hypotheses)
 
 
-def find(heard: Heard, key: bytes) -> Mark:
-    """Look for a key's mark, and read the number where it is there."""
+def find(heard: Heard, key: bytes, looks: int = 1) -> Mark:
+    """Look for a key's mark, and read the number where it is there.
+
+    The chance counts every speed and shift, tried or not, and how many `looks` were taken.
+    """
     shape = pattern(key)
     table = scores(heard, shape)
     row, shift = np.unravel_index(int(table.argmax()), table.shape)
     score, speed = float(table[row, shift]), heard.speeds[row]
-    chance = chance_of(score, len(SPEEDS) * PERIOD)
+    chance = chance_of(score, looks * len(SPEEDS) * PERIOD)
     if chance > FALSE_ALARM:
         return Mark(False, chance, score, speed, int(shift))
-    folded, speed, shift = _refined(heard, shape, float(speed), int(shift))
-    low = _word(folded, shape, shape.low)
-    high = _word(folded, shape, shape.high)
-    return Mark(True, chance, score, speed, shift, low, high)
+    low, high = _words(heard.folded[row][shift], shape)
+    if low is None or high is None:  # the speed may lie between two that were tried
+        folded, speed, shift = _refined(heard, shape, int(row), int(shift))
+        low, high = _words(folded, shape)
+    return Mark(True, chance, score, speed, int(shift), low, high)
 
 
 def detect(wave: Wave, rate: int, key: bytes) -> Mark:
     """Is this key's mark in a wave [N] of any rate?
 
-    Most sounds are played as they were made: that speed is tried first, and the others only where
-    it shows nothing. The chance always counts all of them.
+    Most sounds are played as they were made: that speed is tried first. Else the speed is sought in
+    the loudest seconds of a long sound, and if it is not found there, in the whole.
     """
-    first = find(listen(wave, rate, (1.0,)), key)
-    return first if first.present else find(listen(wave, rate), key)
+    looks = 1 if len(wave) <= LONG * rate else 3
+    found = find(listen(wave, rate, (1.0,)), key, looks)
+    if found.present:
+        return found
+    if looks > 1:
+        part = find(listen(_loudest(wave, rate), rate), key, looks)
+        if part.present:
+            whole = find(listen(wave, rate, (part.speed,)), key, looks)
+            return whole if whole.present else part
+    return find(listen(wave, rate), key, looks)
+
+
+def _loudest(wave: Wave, rate: int) -> Wave:
+    """The loudest `PART` seconds."""
+    size = round(PART * rate)
+    energy = np.concatenate([[0.0], np.cumsum(np.square(wave, dtype=np.float64))])
+    begin = int(np.argmax(energy[size:] - energy[:-size]))
+    return wave[begin : begin + size]
 
 
 def _refined(
-    heard: Heard, shape: Pattern, speed: float, shift: int
+    heard: Heard, shape: Pattern, row: int, shift: int
 ) -> tuple[NDArray[np.float32], float, int]:
     """The best speed near the one found, and its sums [SLOTS * BANDS] at the best shift."""
-    best = (-1.0, speed, shift, heard.folded[heard.speeds.index(speed)])
-    for step in (-2, -1, 0, 1, 2):
+    speed, folded = heard.speeds[row], heard.folded[row]
+    best = (float(scores(heard, shape)[row, shift]), speed, shift, folded[shift])
+    for step in (-2, -1, 1, 2):
         tried = round(speed + step * FINE, 4)
-        folded = best[3] if step == 0 else _folded(heard.wave, tried)
-        if step == 0:
-            folded = heard.folded[heard.speeds.index(speed)]
-        row = scores(Heard((tried,), (folded,), heard.wave), shape)[0]
-        if row.max() > best[0]:
-            best = (float(row.max()), tried, int(row.argmax()), folded)
-    return best[3][best[2]], best[1], best[2]
+        folded = _folded(heard.wave, tried)
+        found = scores(Heard((tried,), (folded,), heard.wave), shape)[0]
+        if found.max() > best[0]:
+            at = int(found.argmax())
+            best = (float(found[at]), tried, at, folded[at])
+    return best[3], best[1], best[2]
+
+
+def _words(folded: NDArray[np.float32], shape: Pattern) -> tuple[int | None, int | None]:
+    """The low and the high word, where they can be read."""
+    return _word(folded, shape, shape.low), _word(folded, shape, shape.high)
 
 
 def _word(folded: NDArray[np.float32], shape: Pattern, cells: NDArray[np.int64]) -> int | None:

@@ -13,7 +13,7 @@ BINS = BINS_PER_BAND * BANDS
 SLOT_FRAMES, SLOTS = 3, 21
 PERIOD = SLOT_FRAMES * SLOTS  # frames
 CELLS = SLOTS * BANDS
-STRENGTH_DB = 2.0
+STRENGTH_DB = 2.3
 
 
 def hop_of(rate: int) -> int:
