@@ -14,6 +14,7 @@ from .common import find_voice, note, read_text, refuse_overwriting, write_text
 if TYPE_CHECKING:
     from ..engine import Stream
     from ..synthesis import Synthesis
+    from ..voice import Voice
 
 STOPPED = 130
 
@@ -29,7 +30,7 @@ def say(
     output: Annotated[
         Path, typer.Option("-o", "--output", help=".wav, .flac, .mp3 or .ogg")
     ] = Path("out.wav"),
-    lang: Annotated[str, typer.Option(help="auto, en or zh")] = "auto",
+    lang: Annotated[str, typer.Option(help="auto, en, zh; published models: more.")] = "auto",
     speed: Annotated[float, typer.Option(help="2 is twice as fast.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Same seed, same speech.")] = None,
     temperature: Annotated[
@@ -42,23 +43,37 @@ def say(
     pause: Annotated[int, typer.Option(help="Milliseconds between sentences.")] = 280,
     lexicon: Annotated[Path | None, typer.Option(help="A file of readings.")] = None,
     model: Annotated[Path | None, typer.Option(help="A model's folder.")] = None,
+    reference: Annotated[
+        list[str] | None, typer.Option(help="More recordings of the speaker: timbres averaged.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="With --model: float32, fast or int8.", show_default=False)
+    ] = None,
     transcript: Annotated[
         str | None, typer.Option(help="What the voice's recording says: takes its manner, too.")
+    ] = None,
+    edit: Annotated[
+        Path | None, typer.Option("--edit", help="A file of edits (`voxray steer` makes them).")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
     srt: Annotated[bool, typer.Option("--srt", help="Write subtitles beside it.")] = False,
 ) -> None:
     """Say a text in a voice."""
     from ..engine import check_output, tts
+    from ..steer import load as load_edits
 
     words = _words(text, file)
     refuse_overwriting(output, voice, file)
     check_output(output)
     if transcript is not None and voice is None:
         raise ValueError("--transcript is what the recording given by --voice says: give both")
+    if precision is not None:
+        if model is None:
+            raise ValueError("--precision is for published models: give --model FOLDER as well")
+        tts.use(model, precision)  # type: ignore[arg-type]
     stream = tts.stream(
         words,
-        None if voice is None else find_voice(voice, model, transcript),
+        _speaker(voice, model, transcript, reference or []),
         model=model,
         lexicon=lexicon,
         language=lang,
@@ -69,11 +84,21 @@ def say(
         top_p=top_p,
         repetition_penalty=repetition_penalty,
         pause_ms=pause,
+        edits=None if edit is None else load_edits(edit),
     )
     stopped = _write(stream, output)
     _tell(stream.synthesis, output, stopped=stopped, as_json=as_json, srt=srt)
     if stopped:
         raise typer.Exit(STOPPED)
+
+
+def _speaker(
+    voice: str | None, model: Path | None, transcript: str | None, more: list[str]
+) -> Voice | None:
+    if voice is None and more:
+        raise ValueError("--reference adds to the recording given by --voice: give both")
+    found = None if voice is None else find_voice(voice, model, transcript)
+    return found.averaged([find_voice(name, model) for name in more]) if found and more else found
 
 
 def _words(text: str | None, file: Path | None) -> str:
