@@ -16,13 +16,8 @@ BASE := $(VENV)/.installed
 TESTED := $(VENV)/.installed-for-tests
 SAMPLE := $(or $(VOICE),demo/sample.wav)
 
-# On Linux the package index's torch brings gigabytes of CUDA. Without an NVIDIA driver the CPU build is
-# asked for, where its index can be reached; TORCH_INDEX= (empty) switches that off.
-CPU_TORCH := https://download.pytorch.org/whl/cpu
-TORCH_INDEX ?= $(shell test "`uname -s`" = Linux && ! command -v nvidia-smi >/dev/null && $(PYTHON) -c \
-  "import urllib.request as u; u.urlopen('$(CPU_TORCH)/torch/', timeout=5)" 2>/dev/null && echo $(CPU_TORCH))
-PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-  $(addprefix --extra-index-url ,$(TORCH_INDEX))
+# Without a GPU, torch's CPU build saves gigabytes: name its package index in PIP_EXTRA_INDEX_URL.
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 # Large memory pages for malloc (glibc 2.35 and later; others ignore it): docs/training.md, "Speed on a virtual machine".
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
