@@ -14,7 +14,9 @@ from voxray.commands import main
 def said(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     """The one line of an error."""
     assert main([str(argument) for argument in arguments]) == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if "warning" not in line]
+    told = capsys.readouterr().err.splitlines()
+    lines = [line for line in told if line.startswith("voxray: ") and "warning" not in line]
+    assert not any("Traceback" in line for line in told)
     assert len(lines) == 1
     return lines[0]
 

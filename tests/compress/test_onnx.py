@@ -10,7 +10,7 @@ import pytest
 import torch
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 
 from voxray.bundle import Bundle  # noqa: E402

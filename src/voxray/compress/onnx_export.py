@@ -4,7 +4,7 @@ In: a bundle whose GPT stage is a `Student` and whose decoder is the source-filt
 `text.onnx` (phonemes -> keys, values), `step.onnx` (one token -> logits, where it looked, states),
 `speech.onnx` (tokens, phonemes, speaker -> F0 and the filters of both sources) and `chain.json` with sizes and
 sampling defaults. The sources and the inverse transform are plain arithmetic: `onnx_runner` shows them.
-Needs the packages onnx and onnxruntime.
+Needs the extra `small`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..models.generator import Generator
 from ..models.posterior_mel import REFERENCE_HZ, read_pitch
 from ..models.student import Student, StudentCache
 
-FORMAT, OPSET = 1, 17
+FORMAT, OPSET, SPEECH_OPSET = 1, 17, 18
 FILES = ("text.onnx", "step.onnx", "speech.onnx")
 
 
@@ -139,7 +139,7 @@ def export(bundle: Bundle, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "text.onnx", TextNet(student), *_text_case())
     _write(folder / "step.onnx", StepNet(student), *_step_case(student))
-    _write(folder / "speech.onnx", SpeechNet(model), *_speech_case(bundle))
+    _write_speech(folder / "speech.onnx", SpeechNet(model), bundle)
     _describe(bundle, folder / "chain.json")
     return folder
 
@@ -164,19 +164,35 @@ def _step_case(student: Student) -> Case:
     return given, names, outputs, {**axes, "pattern": {1: "phonemes"}}
 
 
-def _speech_case(bundle: Bundle) -> Case:
+def _write_speech(path: Path, net: SpeechNet, bundle: Bundle) -> None:
+    """By `torch.export`: the plain tracer would freeze the lengths of the relative positions."""
     config = bundle.generator.config
     latents, speaker = config.prior.latent_channels, config.speaker.speaker_width
     given = (
         torch.arange(6)[None], torch.arange(5)[None] + 1, torch.zeros(1, speaker),
         torch.tensor([[0, 0, 1, 2, 3, 4]]), torch.zeros(1, latents, 12),
     )  # fmt: skip
-    names = ["tokens", "ids", "speaker", "pointer", "noise"]
-    axes = {
-        "tokens": {1: "tokens"}, "ids": {1: "phonemes"}, "pointer": {1: "tokens"},
-        "noise": {2: "frames"}, "f0": {1: "hops"}, "envelope": {1: "hops"}, "filters": {1: "hops"},
-    }  # fmt: skip
-    return given, names, ["f0", "envelope", "filters"], axes
+    tokens = torch.export.Dim("tokens", min=2, max=4000)
+    phonemes = torch.export.Dim("phonemes", min=2, max=2000)
+    shapes = ({1: tokens}, {1: phonemes}, None, {1: tokens}, {2: 2 * tokens})
+    with _beside(path) as beside, torch.no_grad():
+        torch.onnx.export(
+            net.eval(), given, str(beside), dynamic_shapes=shapes, dynamo=True,
+            input_names=["tokens", "ids", "speaker", "pointer", "noise"],
+            output_names=["f0", "envelope", "filters"],
+            opset_version=SPEECH_OPSET, external_data=False, verbose=False,
+        )  # fmt: skip
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A name to write under; renamed into place at the end."""
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        yield beside
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _write(
@@ -187,16 +203,11 @@ def _write(
     outputs: list[str],
     axes: dict[str, dict[int, str]],
 ) -> None:
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        with torch.no_grad():
-            torch.onnx.export(
-                net.eval(), given, str(beside), input_names=inputs, output_names=outputs,
-                dynamic_axes=axes, opset_version=OPSET, dynamo=False,
-            )  # fmt: skip
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with _beside(path) as beside, torch.no_grad():
+        torch.onnx.export(
+            net.eval(), given, str(beside), input_names=inputs, output_names=outputs,
+            dynamic_axes=axes, opset_version=OPSET, dynamo=False,
+        )  # fmt: skip
 
 
 def _describe(bundle: Bundle, path: Path) -> None:
@@ -214,6 +225,5 @@ def _describe(bundle: Bundle, path: Path) -> None:
         "rate": config.decoder.rate,
         "temperature": bundle.config.temperature,
     }
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    beside.replace(path)
+    with _beside(path) as beside:
+        beside.write_text(json.dumps(facts, indent=1), encoding="utf-8")

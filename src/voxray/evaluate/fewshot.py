@@ -38,6 +38,7 @@ from .sets import RATE as HEARD_RATE
 
 LISTENED = 4  # held-out texts that are spoken at every check
 ERROR_ROOM = 0.01  # word errors may grow by this much before they cost
+PUBLISHED_SECONDS = 9.5
 NAN = float("nan")
 Say = Callable[[str], None]
 
@@ -94,7 +95,11 @@ class Listener:
 
     def speak(self, bundle: Bundle, entry: Entry) -> Synthesis:
         """One held-out text in the tuned voice."""
-        voice = Voice("tuned", bundle.speaker_vector(self.reference, RATE), model=bundle.name)
+        voice = Voice(
+            "tuned",
+            bundle.speaker_vector(heard_by(bundle, self.reference), RATE),
+            model=bundle.name,
+        )
         options: dict[str, Any] = {"seed": self.seed, "language": entry.language}
         return tts(entry.text, voice, model=bundle, **options)
 
@@ -132,6 +137,11 @@ def voice_wave(store: Store, entries: Sequence[Entry]) -> Wave:
     """Up to 30 s of the voice, the clips one behind the other: what its speaker vector is taken from."""
     joined = np.concatenate([store.audio(entry) for entry in entries])
     return joined[: round(LONGEST * RATE)]
+
+
+def heard_by(bundle: Bundle, wave: Wave) -> Wave:
+    """As much of a voice [N] as a model takes: the published ones want 3 to 10 s."""
+    return wave[: round(PUBLISHED_SECONDS * RATE)] if bundle.config.version else wave
 
 
 def few_shot(
@@ -276,7 +286,7 @@ def _keep(bundle: Bundle, name: str, store: Path, made: Outcome) -> None:
     bundle.config = bundle.config.model_copy(update=fields)
     bundle.save(made.folder)
     with torch.inference_mode():
-        vector = bundle.speaker_vector(voice_wave(corpus, train), RATE)
+        vector = bundle.speaker_vector(heard_by(bundle, voice_wave(corpus, train)), RATE)
     languages = {entry.language for entry in train}
     voice = Voice(
         name, vector.clone(), model=name, card=note,
