@@ -37,6 +37,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus"}
 KEY = b"benchmark key of thirty-two byte"
 LONG, SPEAKING = 11.0, 0.3  # seconds of a clip; least share of a window's loud frames
+LEAST = 3  # files of a folder that are joined to one clip
 PARTS = "robust,alarms,cost,dnsmos"
 GOAL, COST_GOAL, DNSMOS_GOAL, TRIALS = 0.99, 0.03, 0.05, 1_000_000
 
@@ -86,8 +87,9 @@ def clips(folder: Path | None, count: int, rate: int, seed: int) -> Iterator[tup
     for path in sorted(p for root in roots for p in root.rglob("*") if p.suffix in SUFFIXES):
         if "audio-cmn" not in path.parts:  # words, not speech
             groups.setdefault(path.parent, []).append(path)
+    groups = {name: paths for name, paths in groups.items() if len(paths) >= LEAST}
     if not groups:
-        raise SystemExit("no clips: give a folder with --audio")
+        raise SystemExit(f"no folder with {LEAST} clips or more: give one with --audio")
     dice = np.random.default_rng(seed)
     names = sorted(groups)
     while count > 0:
