@@ -27,6 +27,7 @@ from . import (
     serve,
     steer,
     text,
+    tokens,
     train,
     trust,
     tune,
@@ -51,6 +52,7 @@ app.command("info")(info.info)
 app.command("pull")(pull.pull)
 app.command("convert")(convert.convert)
 app.command("explain")(explain.explain)
+app.command("tokens")(tokens.tokens)
 app.command("export")(export.export)
 app.command("inspect")(inspect.inspect)
 app.command("convert-voice")(convert_voice.convert_voice)
