@@ -23,7 +23,7 @@ from voxray.convert.assemble import convert
 from voxray.convert.export import export
 from voxray.convert.reader import read
 from voxray.engine import tts
-from voxray.sites import record, sites
+from voxray.sites import attach, record, sites
 from voxray.voice import Voice
 
 GPT = presets.GPT.model_copy(update={"width": 32, "n_layer": 2, "n_head": 2, "context_width": 8})
@@ -219,3 +219,42 @@ def test_several_references_are_averaged(converted: Path, tmp_path: Path) -> Non
     assert torch.equal(mean.speaker, wanted) and mean.name == first.name
     with pytest.raises(ValueError, match="different models"):
         first.averaged([Voice("other", torch.zeros(8))])
+
+
+def sloped(x: Tensor) -> Tensor:
+    """Halved, and different everywhere: a change that no softmax forgives."""
+    return 0.5 * x + torch.linspace(0, 1, x.numel()).reshape(x.shape).to(x.dtype)
+
+
+@torch.inference_mode()
+def everything(bundle: Bundle) -> Tensor:
+    """All that the model's halves give for one input, in one row."""
+    text, tokens = torch.tensor([[3, 5, 7]]), torch.arange(6)[None]
+    logits, cache = bundle.gpt.prefill(text, torch.tensor([3]), tokens)
+    step = bundle.gpt.step(torch.tensor([4]), cache)
+    quantiser = bundle.quantiser
+    codes = quantiser.codes(quantiser.project(torch.linspace(-1, 1, 96).reshape(1, 4, 24)))
+    wave = torch.randn(1, 32_000, generator=torch.Generator().manual_seed(0))
+    speaker = bundle.generator.speaker_vector(wave)
+    noise = torch.randn(1, 8, 12, generator=torch.Generator().manual_seed(1))
+    made = bundle.generator.decode(tokens, text, speaker, noise)
+    parts = (logits, step, quantiser.embed(codes), made.latents, made.audio)
+    return torch.cat([part.flatten().float() for part in parts])
+
+
+def test_an_edit_at_every_site_of_the_design_is_heard(converted: Path) -> None:
+    bundle = Bundle.load(converted, precision="float32")
+    models = {"gpt": bundle.gpt, "generator": bundle.generator, "quantiser": bundle.quantiser}
+    there = sites(models).keys()
+    attention = [f"attn.{part}" for part in "q k v bias pattern z".split()]
+    wanted = {f"gpt.blocks.{i}.{part}" for i in (0, 1) for part in [*attention, "mlp", "resid"]}
+    wanted |= {"gpt.embed", "gpt.logits", "generator.codes", "generator.speaker.vector"}
+    wanted |= {f"generator.prior.{part}" for part in [*attention, "text", "mean", "log_std"]}
+    wanted |= {f"generator.flow.couplings.{i}.out" for i in range(4)}
+    wanted |= {f"generator.decoder.stages.{i}" for i in range(2)}
+    assert wanted <= there
+    plain = everything(bundle)
+    for name in there:
+        with attach(models, {name: sloped}):
+            assert not torch.equal(everything(bundle), plain), name
+    assert torch.equal(everything(bundle), plain)

@@ -27,6 +27,9 @@ def make(
     style: Annotated[
         Path | None, typer.Option(help="Take the manner from this recording instead.")
     ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="A model's folder: the voice is made for that model.")
+    ] = None,
     licence: Annotated[str, typer.Option(help="On what terms it may be used.")] = "",
     card: Annotated[str, typer.Option(help="A sentence about it.")] = "",
     output: Annotated[
@@ -42,6 +45,7 @@ def make(
     ),
 ) -> None:
     """Make a voice from a recording."""
+    from ..engine import tts
     from ..voice import Voice
 
     if (consent is None) != (number is None):
@@ -50,8 +54,9 @@ def make(
             "get both from: voxray trust prompt"
         )
     target = own_voice(name) if output is None else output
+    models = None if model is None else tts.pipeline(model).models
     voice = Voice.from_file(
-        recording, transcript, style=style, name=name, licence=licence, card=card
+        recording, transcript, style=style, name=name, model=models, licence=licence, card=card
     )
     if output is None:
         target.parent.mkdir(parents=True, exist_ok=True)
