@@ -13,7 +13,7 @@ from voxray import audio
 from voxray.bundle import Bundle
 from voxray.config import MelPosteriorConfig
 from voxray.pipeline import Pipeline, SynthesisOptions
-from voxray.text import TextPipeline
+from voxray.text import TextPipeline, check
 from voxray.train import stages
 from voxray.train.autoencoder import AutoencoderTraining
 from voxray.train.content import ContentTraining
@@ -81,11 +81,13 @@ def test_a_model_is_trained_joined_saved_and_speaks(store: Path, tmp_path: Path)
 
     stages.bundle_runs(runs, "small").save(tmp_path / "model")
     stages.save_training_parts(runs, tmp_path / "model")
+    stages.save_text_manifest(tmp_path / "model")
     bundle = Bundle.load(tmp_path / "model")
     posterior, readout = training_parts(tmp_path / "model", bundle)
     assert posterior is not None and readout is not None
     assert torch.isfinite(posterior.synthesis).all()
     assert bundle.fingerprint == TextPipeline().fingerprint
+    assert check(tmp_path / "model" / "text.json").same
     assert bundle.generator.codebook.abs().sum() > 0
     voice = Voice("nobody", torch.zeros(256))
     made = Pipeline(bundle, TextPipeline()).synthesise("Hi.", voice, SynthesisOptions(seed=1))

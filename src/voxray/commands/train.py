@@ -69,6 +69,7 @@ def train(
     else:
         stages.bundle_runs(data).save(output)
         stages.save_training_parts(data, output)
+        stages.save_text_manifest(output)
 
 
 def _read(path: Path | None) -> str:

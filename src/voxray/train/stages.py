@@ -8,6 +8,7 @@ gpt: tokens and labels -> GPT. bundle: the three runs -> a folder that speaks.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -122,6 +123,16 @@ def save_training_parts(runs: Path, target: Path) -> None:
     beside = target / f"{TRAINING_FILE}.part"
     beside.write_bytes(safetensors.torch.save(halves))
     beside.replace(target / TRAINING_FILE)
+
+
+def save_text_manifest(target: Path) -> None:
+    """Write `text.json` beside a bundle's weights: the text front end as it is now, and how it reads the probe
+    sentences; `voxray text check` compares with it.
+    """
+    manifest = json.dumps(TextPipeline().manifest(), ensure_ascii=False, indent=1)
+    beside = target / "text.json.part"
+    beside.write_text(manifest + "\n", encoding="utf-8")
+    beside.replace(target / "text.json")
 
 
 def _last_part(generator: Path) -> tuple[Path, type[PriorTraining]]:
