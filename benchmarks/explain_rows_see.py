@@ -14,10 +14,13 @@ from explain_plan import Plan, Row, Unmeasured
 
 from voxray import tts
 from voxray.explain import alignment, attribution, faithfulness, heads, probes, replay
+from voxray.explain.conductance import layer_conductance
+from voxray.explain.ledger import conductance
+from voxray.explain.properties import Span
 from voxray.explain.report import report_of
 from voxray.explain.statistics import auroc, bootstrap, mean, median, ratio
 from voxray.joining import monotone_path
-from voxray.models.generator import Generator
+from voxray.models.generator import Generator, GeneratorOutput
 from voxray.sites import Site, record, sites
 
 
@@ -273,6 +276,52 @@ def row_sensitivity(plan: Plan) -> Iterator[Row]:
         "<= 0.2",
         figure.value <= 0.2,
     )
+
+
+def row_layers_of_pitch(plan: Plan) -> Iterator[Row]:
+    """Which layers, and which couplings, a change of pitch flows through."""
+    if not isinstance(plan.models.generator, Generator):
+        raise Unmeasured("this model makes its sound by flow matching")
+    some = plan.traces[: 3 if plan.quick else 20]
+    layers = [
+        layer_conductance(m.spoken, m.passages[0].passage, "pitch", steps=8).by_layer()
+        for m in some
+    ]
+    for number in range(len(layers[0])):
+        figure = bootstrap([shares[number] for shares in layers])
+        yield Row(
+            f"pitch: share of conductance, GPT layer {number}",
+            figure,
+            note="correlational; absolute, sums to 1",
+        )
+    coupled: dict[str, list[float]] = {}
+    for made in some:
+        for name, share in _couplings(plan, made).items():
+            coupled.setdefault(name, []).append(share)
+    for name, shares in coupled.items():
+        yield Row(
+            f"pitch: share of conductance, {name}",
+            bootstrap(shares),
+            note="correlational; absolute, sums to 1",
+        )
+
+
+def _couplings(plan: Plan, made) -> dict[str, float]:
+    part = made.passages[0].passage
+    codes = plan.models.generator.codebook[list(part.tokens)]
+    ways = (attribution.neutral_codes(made.spoken, part), codes)
+    speaker = made.spoken.voice.speaker
+    read_off = attribution.reader(made.spoken, part, "pitch", Span())
+    found = conductance(
+        made.spoken,
+        part,
+        lambda z: read_off.function(GeneratorOutput(z.new_zeros(0), z, z.new_zeros(0))),
+        ways,
+        (torch.zeros_like(speaker), speaker),
+        steps=8,
+    )
+    total = sum(abs(value) for value in found.parts.values()) or 1.0
+    return {name: abs(value) / total for name, value in found.parts.items()}
 
 
 def row_two_languages(plan: Plan) -> Iterator[Row]:

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from tests_explain import opened
 
+from voxray import steer
 from voxray.bundle import Bundle
 from voxray.explain import figures
-from voxray.explain.report import Answer, Report, Take, report_of
+from voxray.explain.report import Answer, Report, Take, report_of, with_edits
 
 BROWSER = next((p for p in map(shutil.which, ("chromium", "google-chrome")) if p), None)
 # What a user would do, written into the page's own body for the test to read.
@@ -93,6 +94,15 @@ def test_answers_and_takes_are_shown_with_their_claim(report: Report, tmp_path: 
     assert "activation patching · share 0.6" in text and "without head 1" in text
     assert text.count("<audio") == 2
     assert more.to_json()["answers"][1]["claim"] == "correlational"
+
+
+def test_edits_make_a_second_player_and_are_kept_to_replay(report: Report) -> None:
+    edited = with_edits(report, steer.HeadGain(site="gpt.blocks.1.attn.z", head=1, gain=0.0))
+    held = edited.to_json()["edits"]
+    assert len(held) == 1 and held[0]["head"] == 1
+    take = edited.takes[0].synthesis
+    assert take.seed == report.trace.synthesis.seed
+    assert take.tokens.tolist() != report.trace.synthesis.tokens.tolist()
 
 
 def test_every_number_as_json_and_csv(report: Report, tmp_path: Path) -> None:

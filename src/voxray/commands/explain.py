@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .common import find_voice, note
+
+if TYPE_CHECKING:
+    from ..explain.report import Answer, Report
 
 
 def explain(
@@ -29,6 +32,12 @@ def explain(
     full: Annotated[
         bool, typer.Option("--full", help="Pitch, energy and likeness, too: takes minutes.")
     ] = False,
+    edit: Annotated[
+        Path | None, typer.Option("--edit", help="A file of edits: a second player.")
+    ] = None,
+    why: Annotated[
+        str | None, typer.Option("--why", help="Ask what made this word's pitch what it is.")
+    ] = None,
     tables: Annotated[Path | None, typer.Option(help="A folder for CSV files.")] = None,
     figures: Annotated[Path | None, typer.Option(help="A folder for PNG or SVG figures.")] = None,
     svg: Annotated[bool, typer.Option("--svg", help="Figures as SVG.")] = False,
@@ -50,6 +59,13 @@ def explain(
         speed=speed,
         **options,
     )
+    if edit is not None:
+        from .. import steer
+        from ..explain.report import with_edits
+
+        report = with_edits(report, steer.load(edit), edit.name)
+    if why is not None:
+        report = replace(report, answers=[*report.answers, _answer(report, why)])
     report = replace(report, command=_command(text, voice, seed, lang, speed, model))
     report.save(output)
     for warning in report.trace.synthesis.warnings:
@@ -61,6 +77,19 @@ def explain(
         written += report.figures(figures, "svg" if svg else "png")
     for path in written:
         sys.stdout.write(f"{path}: {path.stat().st_size / 1e3:.0f} kB\n")
+
+
+def _answer(report: Report, word: str) -> Answer:
+    """Why the word's pitch is what it is, by patching."""
+    from ..explain.report import Answer
+    from ..explain.why import why
+
+    made = why(report.trace.spoken, word=word, what="pitch")
+    best = made.best
+    if best is None:
+        return Answer(made.sentence)
+    figures = {"share": best.share, "effect": best.effect}
+    return Answer(made.sentence, figures, "patched back, shared dice")
 
 
 def _command(

@@ -16,13 +16,14 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..bundle import Bundle
+from ..engine import tts
 from ..synthesis import Synthesis
 from ..voice import Voice
 from . import attribution, faithfulness, figures, heads
@@ -262,6 +263,27 @@ def _sound(opened: Trace, part: PassageTrace) -> Iterator[Attribution]:
         if name == "speaker" and opened.models.generator.fusion is not None:
             continue
         yield attribution.generator_to_sound(opened.spoken, part.passage, name)
+
+
+def with_edits(report: Report, edits: Any, label: str = "edited") -> Report:
+    """The same report with a second player: the text said with edits of `voxray.steer`, same dice."""
+    speech = report.trace.spoken
+    kept = {
+        name: getattr(speech.options, name)
+        for name in type(speech.options).model_fields
+        if name not in ("seed", "edits")
+    }
+    made = tts(
+        speech.synthesis.text,
+        speech.voice,
+        model=speech.models,
+        seed=speech.synthesis.seed,
+        edits=edits,
+        **kept,
+    )
+    return replace(
+        report, takes=[*report.takes, Take(label, made)], edits=[*report.edits, *edits.record()]
+    )
 
 
 class Clock:
