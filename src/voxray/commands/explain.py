@@ -38,6 +38,9 @@ def explain(
     why: Annotated[
         str | None, typer.Option("--why", help="Ask what made this word's pitch what it is.")
     ] = None,
+    keep_heads: Annotated[
+        bool, typer.Option("--keep-heads", help="Keep the alignment heads with --model.")
+    ] = False,
     tables: Annotated[Path | None, typer.Option(help="A folder for CSV files.")] = None,
     figures: Annotated[Path | None, typer.Option(help="A folder for PNG or SVG figures.")] = None,
     svg: Annotated[bool, typer.Option("--svg", help="Figures as SVG.")] = False,
@@ -45,6 +48,7 @@ def explain(
     """Say a text and show how it came about: one page, no network."""
     from dataclasses import replace
 
+    from ..explain.heads import save_heads
     from ..explain.report import explain as explained
 
     options = {} if temperature is None else {"temperature": temperature}
@@ -68,6 +72,10 @@ def explain(
         report = replace(report, answers=[*report.answers, _answer(report, why)])
     report = replace(report, command=_command(text, voice, seed, lang, speed, model))
     report.save(output)
+    if keep_heads:
+        if model is None:
+            raise ValueError("--keep-heads writes into a model's folder: give --model")
+        save_heads(report.alignment.heads, model)
     for warning in report.trace.synthesis.warnings:
         note(warning)
     written = [output]

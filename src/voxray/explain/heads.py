@@ -121,7 +121,10 @@ def on_path(weights: NDArray[np.floating]) -> tuple[float, float]:
 
 
 def alignment_heads(trace: Trace, *, most: int = 4) -> list[Head]:
-    """The heads to read times from: those trained to align, else those saved, else found here."""
+    """The heads to read times from: those trained to align, else found in this very trace.
+
+    Heads kept beside a model's weights (`load_heads`) are for the caller to hand to `align`.
+    """
     guided = trace.models.gpt.config.guided_heads
     if guided:
         return [(layer, head) for layer, head in guided]

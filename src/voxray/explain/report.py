@@ -225,14 +225,21 @@ def explain(
     clock = Clock(progress)
     with clock("synthesis and trace"):
         opened = trace(text, voice, seed=seed, model=model, **options)
-    return report_of(opened, full=full, clock=clock)
+    kept = heads.load_heads(Path(model)) if isinstance(model, (str, Path)) else []
+    return report_of(opened, full=full, aligned_by=kept or None, clock=clock)
 
 
-def report_of(opened: Trace, *, full: bool = False, clock: Clock | None = None) -> Report:
-    """Explain a synthesis that has been opened."""
+def report_of(
+    opened: Trace,
+    *,
+    full: bool = False,
+    aligned_by: Sequence[tuple[int, int]] | None = None,
+    clock: Clock | None = None,
+) -> Report:
+    """Explain a synthesis that has been opened; `aligned_by`: the heads to read times from."""
     clock = clock or Clock()
     with clock("alignment"):
-        found = align(opened)
+        found = align(opened, aligned_by)
     config = opened.models.gpt.config
     with clock("heads and ablations"):
         table = heads.describe(opened, ablate=config.n_head * config.n_layer <= MOST_HEADS_ABLATED)
