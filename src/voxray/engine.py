@@ -308,12 +308,14 @@ class Speaker:
                 self._pipelines[key] = _open(model, lexicon)
             return self._pipelines[key]
 
-    def use(self, model: str | Path, precision: Precision) -> Pipeline:
+    def use(
+        self, model: str | Path, precision: Precision, lexicon: str | Path | None = None
+    ) -> None:
         """Open a model's folder with a precision; later requests that name the folder get it."""
-        pipeline = _piped(Bundle.load(Path(model), precision=precision), None)
+        models = Bundle.load(Path(model), precision=precision)
         with self._lock:
-            self._pipelines[str(model), None] = pipeline
-        return pipeline
+            for readings in (None, lexicon):
+                self._pipelines[str(model), readings] = _piped(models, readings)
 
     def _request(
         self,

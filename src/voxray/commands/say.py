@@ -70,7 +70,7 @@ def say(
     if precision is not None:
         if model is None:
             raise ValueError("--precision is for published models: give --model FOLDER as well")
-        tts.use(model, precision)  # type: ignore[arg-type]
+        tts.use(model, precision, lexicon)  # type: ignore[arg-type]
     stream = tts.stream(
         words,
         _speaker(voice, model, transcript, reference or []),

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from voxray import checkpoint
-from voxray.config import BundleConfig, MatchingGeneratorConfig
+from voxray.config import BundleConfig, GPTConfig, MatchingGeneratorConfig
 
 from . import names, names_v3, rules_family, rules_v3
 from .rename import Rule, rename
@@ -39,7 +39,7 @@ def export(folder: Path, target: Path) -> tuple[Path, Path]:
     """Write NAME.ckpt and NAME.pth into the folder `target`; returns both paths."""
     raw, state = checkpoint.load(folder)
     config = BundleConfig(**raw)
-    if not config.version:
+    if not config.version or not isinstance(config.gpt, GPTConfig):
         raise ValueError(f"{folder} is no published model: there is no file format to go back to")
     speech = _back(checkpoint.part(state, "gpt"), names.gpt(config.gpt), rules_family.GPT)
     sound = _sound(config, state)
