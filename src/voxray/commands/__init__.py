@@ -34,6 +34,7 @@ from . import (
     verify,
     voice,
     voices,
+    why,
 )
 from .common import ERROR, complain, keep_records_at_home, note
 
@@ -45,6 +46,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("say")(say.say)
+app.command("why")(why.why)
 app.add_typer(steer.app, name="steer")
 app.command("voices")(voices.voices)
 app.add_typer(voice.app, name="voice")
