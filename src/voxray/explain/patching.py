@@ -196,27 +196,50 @@ class _Enough(Exception):
 
 @torch.inference_mode()
 def curves(
-    speech: Spoken, passage: Passage, runs: Sequence[Rollout], change: Change, *, loud: bool
+    speech: Spoken,
+    passage: Passage,
+    runs: Sequence[Rollout],
+    change: Change,
+    *,
+    loud: bool,
+    new_dice: bool = False,
 ) -> list[Curves]:
-    """Sound rollouts of equal length, with a change in the generator; pitch and level per token."""
+    """Sound rollouts of equal length, with a change in the generator; pitch and level per token.
+
+    `new_dice`: the rows after the first roll other dice for the sound; else all roll the speech's own.
+    """
     made: list[Curves] = []
     for begin in range(0, len(runs), SOUNDED_AT_ONCE):
         part = runs[begin : begin + SOUNDED_AT_ONCE]
-        f0, level = _sounded(speech, passage, part, change, loud=loud)
+        rows = range(begin, begin + len(part)) if new_dice else [0] * len(part)
+        noise = torch.cat([_sound_dice(speech, passage, row, part[0]) for row in rows])
+        f0, level = _sounded(speech, passage, part, change, noise, loud=loud)
         for row, run in enumerate(part):
             made.append(Curves(f0[row], level[row], run.path))
     return made
 
 
+def _sound_dice(speech: Spoken, passage: Passage, draw: int, run: Rollout) -> Tensor:
+    """The generator's dice [1, C, T]; draw 0 is the speech's own."""
+    more = () if draw == 0 else ("why", draw)
+    seed = derive(speech.synthesis.seed, passage.number, "sound", *more)
+    channels = speech.models.generator.config.noise_channels
+    return normal_noise(seed, channels, 2 * len(run.tokens))
+
+
 def _sounded(
-    speech: Spoken, passage: Passage, runs: Sequence[Rollout], change: Change, *, loud: bool
+    speech: Spoken,
+    passage: Passage,
+    runs: Sequence[Rollout],
+    change: Change,
+    noise: Tensor,
+    *,
+    loud: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """log2 F0 and level per token, [B, S] each."""
     generator = variational(speech.models)
     batch, count = len(runs), len(runs[0].tokens)
     vector = speech.voice.speaker if change.speaker is None else change.speaker
-    seed = derive(speech.synthesis.seed, passage.number, "sound")
-    noise = normal_noise(seed, generator.config.noise_channels, 2 * count)
     pulled = bool(generator.config.prior.pull) and bool(guided_path(speech, passage))
     pointer = torch.tensor([run.path for run in runs]) if pulled else None
     known: list[Tensor] = []
@@ -237,7 +260,7 @@ def _sounded(
                 torch.tensor([run.tokens for run in runs]),
                 torch.tensor([passage.ids]).expand(batch, -1),
                 vector[None].expand(batch, -1),
-                noise.expand(batch, -1, -1),
+                noise,
                 1.0,
                 pointer,
             )

@@ -226,12 +226,15 @@ class _Runs:
         self.clean, self.changed = every[0], every[1:]
         self.plain = self.measured(self.clean, CLEAN)
 
-    def measured(self, runs: Sequence[Rollout], change: Change) -> np.ndarray:
+    def measured(
+        self, runs: Sequence[Rollout], change: Change, *, new_dice: bool = False
+    ) -> np.ndarray:
         """The event's measure of each run."""
         if self.event.measure.kind == "pause":  # the generator does not move it
             empty = [Curves(np.zeros(0), np.zeros(0), run.path) for run in runs]
             return np.array([self.event.measure(curve) for curve in empty])
-        made = curves(self.speech, self.passage, runs, change, loud=self.loud)
+        made = curves(self.speech, self.passage, runs, change, loud=self.loud,
+                      new_dice=new_dice)  # fmt: skip
         return np.array([self.event.measure(curve) for curve in made])
 
     def causes(self) -> list[Cause]:
@@ -239,12 +242,18 @@ class _Runs:
         effects: dict[tuple[str, str], np.ndarray] = {}
         for change, runs in zip(self.changes, self.changed, strict=True):
             effects[change.kind, change.name] = self.plain - self.measured(runs, change)
-        if self.event.measure.kind != "pause":
-            inner = in_the_generator(self.speech, self.passage, self.begin, self.said)
+        passage, end = self.passage, self.end
+        spoken = [Rollout(passage.tokens[:end], passage.path[:end])] * self.draws
+        if (
+            self.event.measure.kind != "pause"
+        ):  # the tokens as they were said, other dice of the sound
+            heard = self.measured(spoken, CLEAN, new_dice=True)
+            inner = in_the_generator(self.speech, passage, self.begin, self.said)
             for change in inner:
-                made = self.measured(self.clean, change)
-                effects[change.kind, change.name] = self.plain - made
-        effects["dice", ""] = self.plain[0] - self.plain[1:]
+                made = self.measured(spoken, change, new_dice=True)
+                effects[change.kind, change.name] = heard - made
+        said = self.measured(spoken[:1], CLEAN)
+        effects["dice", ""] = said[0] - self.plain[1:]
         for name, effect in controls(self.speech, self.passage, self.event):
             effects["control", name] = np.array(
                 [effect] * LEAST
