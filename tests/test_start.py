@@ -34,7 +34,7 @@ def test_the_linear_path_finds_what_codes_and_speaker_tell(monkeypatch: pytest.M
     data = Drawn()
 
     def planted(
-        model: Generator, data: Drawn, size: object, number: int
+        model: Generator, data: Drawn, size: object, number: int, spoil: float
     ) -> tuple[torch.Tensor, ...]:
         batch = data.aligned(size, np.random.default_rng(number))
         around = model.prior.direct.around(model.features(batch[1]))  # type: ignore[union-attr]
@@ -45,7 +45,7 @@ def test_the_linear_path_finds_what_codes_and_speaker_tell(monkeypatch: pytest.M
 
     monkeypatch.setattr(start, "_frames", planted)
     assert start.start_prior(model, data, None, 12) < 0.05  # type: ignore[arg-type]
-    made = planted(model, data, None, 99)
+    made = planted(model, data, None, 99, 0.0)
     direct = model.prior.direct
     assert direct is not None
     inputs, z = made

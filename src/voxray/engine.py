@@ -32,7 +32,7 @@ from .article.bundle import ArticleBundle, is_article
 from .article.pipeline import ArticlePipeline
 from .batching import Order, speak_many
 from .bundle import Bundle, Precision
-from .pieces import check_text
+from .pieces import check_text, check_words
 from .pipeline import AudioStream, Pipeline, SynthesisOptions
 from .synthesis import Synthesis
 from .voice import Voice, builtin_names, find
@@ -328,6 +328,8 @@ class Speaker:
         text = check_text(text)
         checked = check_options(options)
         pipeline = self.pipeline(model, lexicon)
+        if lexicon is None:
+            check_words(text, pipeline.text.speaks)
         chosen = find(voice or default_voice(text), model=pipeline.models)
         request = Request(text, chosen, checked, rate=_rate(pipeline))
         _before(request)

@@ -19,6 +19,7 @@ from .text import Phoneme, Phonemes, TextPipeline, Word, split_sentences
 MAX_CHARACTERS = 50_000  # about an hour of speech
 PIECE_CHARACTERS = 160
 _IN_BRACKETS = re.compile(r"\[[^\[\]]*\]")
+SILENT = "nothing to say: the text has no words that this model can read"
 SENTENCE_ENDS = frozenset(".!?。！？…\n")
 
 
@@ -56,6 +57,13 @@ def check_text(text: object) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates
 
 
+def check_words(text: str, speaks: Callable[[str], bool]) -> None:
+    """Refuse a text without a letter or digit that the front end reads, before anything is done for it."""
+    letters = text + unicodedata.normalize("NFKD", text)
+    if not any(char.isalnum() and speaks(char) for char in letters):
+        raise ValueError(SILENT)
+
+
 class Script:
     """A text on its way to speech: iterate over its pieces; `phonemes` is what has been read."""
 
@@ -81,7 +89,7 @@ class Script:
         scripts = self.pipeline.speaks if self.pipeline.convention == "published" else None
         spans = split_sentences(self.text, PIECE_CHARACTERS, scripts)
         if not spans:
-            raise ValueError("nothing to say: the text has no words that this model can read")
+            raise ValueError(SILENT)
         for begin, end in sayable(self.text, spans, self.pipeline.speaks):
             yield from self._sentence(begin, end)
 

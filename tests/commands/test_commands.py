@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
+from conftest import speechlike
 from voxray.bundle import Bundle
 from voxray.commands import main
 from voxray.voice import Voice
@@ -53,6 +59,10 @@ def test_say_reads_a_file(capsys: Said, home: Path) -> None:
         ("say", ""),
         ("say", "  "),
         ("say", "😀"),
+        ("say", "привет"),
+        ("say", "……！"),
+        ("say", "-f", "nul.txt"),
+        ("say", "-f", "latin1.txt"),
         ("say", "Hello", "-f", "t.txt"),
         ("say", "-f", "none.txt"),
         ("say", "-f", "."),
@@ -61,12 +71,19 @@ def test_say_reads_a_file(capsys: Said, home: Path) -> None:
         ("say", "Hello", "--voice", "."),
         ("say", "Hello", "--voice", "picture.jpg"),
         ("say", "Hello", "--voice", "damaged.safetensors"),
+        ("say", "Hello", "--voice", "cut.wav"),
+        ("say", "Hello", "--voice", "nan.wav"),
+        ("say", "Hello", "--voice", "one.wav"),
+        ("say", "Hello", "--voice", "silence.wav"),
         ("say", "Hello", "--seed", "x"),
         ("say", "Hello", "--seed", "-4"),
         ("say", "Hello", "--speed", "0"),
         ("say", "Hello", "--lang", "fr"),
         ("say", "Hello", "-o", "no/such/folder/x.wav"),
         ("say", "Hello", "-o", "x.txt"),
+        ("say", "Hello", "-o", "."),
+        ("say", "Hello", "--lexicon", "picture.jpg"),
+        ("say", "Hello", "--model", "damaged"),
         ("say", "Hello", "--model", "no-model"),
         ("say", "Hello", "--nonsense"),
         ("convert-voice", "none.wav", "--voice", "v.safetensors"),
@@ -83,8 +100,7 @@ def test_say_reads_a_file(capsys: Said, home: Path) -> None:
 def test_what_is_wrong_is_said_in_one_line(
     capsys: Said, home: Path, arguments: tuple[str, ...]
 ) -> None:
-    Path("picture.jpg").write_bytes(b"\xff\xd8\xff\xe0 JPEG")
-    Path("damaged.safetensors").write_bytes(b"nonsense")
+    _write_bad_files()
     if "--voice" not in arguments and arguments[0] == "say":
         arguments = (*arguments, "--voice", "v.safetensors")
     before = {path for path in home.rglob("*") if path.is_file()}
@@ -93,6 +109,44 @@ def test_what_is_wrong_is_said_in_one_line(
     assert said.err.startswith("voxray: ") and said.err.count("\n") == 1, said.err
     assert not said.out
     assert {path for path in home.rglob("*") if path.is_file()} == before
+
+
+def _write_bad_files() -> None:
+    Path("picture.jpg").write_bytes(b"\xff\xd8\xff\xe0 JPEG")
+    Path("damaged.safetensors").write_bytes(b"nonsense")
+    Path("nul.txt").write_text("Hello\0there", encoding="utf-8")
+    Path("latin1.txt").write_bytes("café".encode("latin-1"))
+    wave = speechlike(4.0)
+    soundfile.write("cut.wav", wave, 16_000)
+    Path("cut.wav").write_bytes(Path("cut.wav").read_bytes()[:40_000])
+    wave[100] = np.nan
+    soundfile.write("nan.wav", wave, 16_000, subtype="FLOAT")
+    soundfile.write("one.wav", wave[:1], 16_000)
+    soundfile.write("silence.wav", 0 * np.ones(64_000), 16_000)
+    Path("damaged").mkdir()
+    Path("damaged", "config.json").write_text('{"format_version": 1}', encoding="utf-8")
+    Path("damaged", "weights.safetensors").write_bytes(b"nonsense")
+
+
+@pytest.mark.slow
+@pytest.mark.chosen
+def test_a_real_ctrl_c_leaves_a_valid_file(home: Path, tiny: Bundle) -> None:
+    """The process is told to stop while it speaks a long text."""
+    tiny.save(home / "model")
+    Path("long.txt").write_text("One two three four five six. " * 400, encoding="utf-8")
+    command = [sys.executable, "-m", "voxray", "say", "-f", "long.txt", "--model", "model"]
+    job = subprocess.Popen([*command, "-v", "v.safetensors", "-o", "long.wav"])
+    try:
+        until = time.monotonic() + 300
+        while not any(p.stat().st_size > 100_000 for p in home.glob(".long.*.part")):
+            assert job.poll() is None and time.monotonic() < until
+            time.sleep(0.02)
+        job.send_signal(signal.SIGINT)
+        assert job.wait(300) == 130
+    finally:
+        job.kill()
+    assert soundfile.info("long.wav").frames > 50_000 - 22
+    assert not list(home.glob(".long.*.part"))
 
 
 def test_ctrl_c_leaves_a_valid_file(

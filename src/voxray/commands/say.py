@@ -18,43 +18,51 @@ if TYPE_CHECKING:
 
 STOPPED = 130
 
+TextFile = Annotated[
+    Path | None, typer.Option("-f", "--file", help="A text file, UTF-8; - is stdin.")
+]
+SpokenBy = Annotated[
+    str | None, typer.Option("--voice", "-v", help="A name, a voice file or a recording.")
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option(help="0: always the likeliest; default: the model's.", show_default=False),
+]
+References = Annotated[
+    list[str] | None, typer.Option(help="More recordings of the speaker: timbres averaged.")
+]
+Precision = Annotated[
+    str | None, typer.Option(help="With --model: float32, fast or int8.", show_default=False)
+]
+Transcript = Annotated[
+    str | None, typer.Option(help="What the voice's recording says: takes its manner, too.")
+]
+Edits = Annotated[
+    Path | None, typer.Option("--edit", help="A file of edits (`voxray steer` makes them).")
+]
+
 
 def say(
     text: Annotated[str | None, typer.Argument(help="What to say.", show_default=False)] = None,
-    file: Annotated[
-        Path | None, typer.Option("-f", "--file", help="A text file, UTF-8; - is stdin.")
-    ] = None,
-    voice: Annotated[
-        str | None, typer.Option("--voice", "-v", help="A name, a voice file or a recording.")
-    ] = None,
+    file: TextFile = None,
+    voice: SpokenBy = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", help=".wav, .flac, .mp3 or .ogg")
     ] = Path("out.wav"),
     lang: Annotated[str, typer.Option(help="auto, en, zh; published models: more.")] = "auto",
     speed: Annotated[float, typer.Option(help="2 is twice as fast.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Same seed, same speech.")] = None,
-    temperature: Annotated[
-        float | None,
-        typer.Option(help="0: always the likeliest; default: the model's.", show_default=False),
-    ] = None,
+    temperature: Temperature = None,
     top_k: Annotated[int, typer.Option(help="Choose among the best k.")] = 15,
     top_p: Annotated[float, typer.Option(help="Choose within this mass.")] = 1.0,
     repetition_penalty: Annotated[float, typer.Option(help="1: none.")] = 1.35,
     pause: Annotated[int, typer.Option(help="Milliseconds between sentences.")] = 280,
     lexicon: Annotated[Path | None, typer.Option(help="A file of readings.")] = None,
     model: Annotated[Path | None, typer.Option(help="A model's folder.")] = None,
-    reference: Annotated[
-        list[str] | None, typer.Option(help="More recordings of the speaker: timbres averaged.")
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="With --model: float32, fast or int8.", show_default=False)
-    ] = None,
-    transcript: Annotated[
-        str | None, typer.Option(help="What the voice's recording says: takes its manner, too.")
-    ] = None,
-    edit: Annotated[
-        Path | None, typer.Option("--edit", help="A file of edits (`voxray steer` makes them).")
-    ] = None,
+    reference: References = None,
+    precision: Precision = None,
+    transcript: Transcript = None,
+    edit: Edits = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
     srt: Annotated[bool, typer.Option("--srt", help="Write subtitles beside it.")] = False,
 ) -> None:
