@@ -21,6 +21,7 @@ def _data() -> None:
 def prepare(
     manifests: Annotated[list[Path], typer.Argument(help="Lists of recordings, .tsv.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where the store goes.")],
+    workers: Annotated[int, typer.Option(min=1, help="Processes that read recordings.")] = 1,
 ) -> None:
     """Turn recordings into a store; goes on where it stopped, reports what was dropped."""
     from rich.console import Console
@@ -40,7 +41,7 @@ def prepare(
             task = bar.add_task(name, total=None)
             return lambda done, of: bar.update(task, completed=done, total=of)
 
-        report = run(manifests, output, progress=steps("recordings"))
+        report = run(manifests, output, progress=steps("recordings"), workers=workers)
         add_pitch(output, steps("pitch"))
         labels = label_teacher(output, steps("phonemes"))
     report.update({f"phonemes: {reason}": count for reason, count in labels.items()})

@@ -36,6 +36,9 @@ def tune(
         float,
         typer.Option(min=0.0, help="Computing minutes, at most, for both parts; 0: no limit."),
     ] = 18.0,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Lower steady noise in clips below 20 dB.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Same seed, same model.")] = 1,
     no_judges: Annotated[
         bool, typer.Option("--no-judges", help="Stop by the held-out loss; needs transcripts.")
@@ -63,7 +66,7 @@ def tune(
         settings = settings.model_copy(update={"generator_steps": steps, "gpt_steps": steps})
     made = few_shot(
         audio, voice, out, transcripts=transcripts, minutes=minutes, model=model, settings=settings,
-        only=only, language=lang, judges=None if no_judges else _judges(judges_folder, threads),
+        only=only, language=lang, clean=clean, judges=None if no_judges else _judges(judges_folder, threads),
         say=_say,
     )  # fmt: skip
     for problem in made.problems:

@@ -14,7 +14,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ from .. import audio
 from ..bundle import BUILTIN, Bundle
 from ..engine import save, tts
 from ..synthesis import Synthesis
-from ..train.clips import ClipReport, report_clips, split
-from ..train.slices import Harvest, harvest
+from ..train.cleaning import cleaned
+from ..train.clips import NOISY_DB, ClipReport, report_clips, split
+from ..train.slices import Harvest, Slice, harvest
 from ..train.store import RATE, Entry, Store
 from ..train.tuning import Tuning, training_parts, tune
 from ..train.voice_store import write_store
@@ -155,6 +156,7 @@ def few_shot(
     settings: Tuning | None = None,
     only: str = "",
     language: str = "en",
+    clean: bool = False,
     judges: Judges | None = None,
     say: Say = lambda line: None,
 ) -> Outcome:
@@ -164,11 +166,11 @@ def few_shot(
     bundle = Bundle.load(home, precision="float32")
     posterior, readout = training_parts(home, bundle)
     work = out / "work"
-    key = _key(source, transcripts, minutes, config, home)
+    key = _key(source, transcripts, minutes, config, home, clean)
     plan = _plan(work, key)
     if plan is None:
         plan = _prepare(
-            source, transcripts, minutes, bundle, readout, work, key, language, judges, say
+            source, transcripts, minutes, bundle, readout, work, key, language, clean, judges, say
         )  # fmt: skip
     store = work / "store"
     made = Outcome(out, plan.reports, plan.problems, _seconds(store))
@@ -201,11 +203,13 @@ def few_shot(
 
 def _prepare(
     source: Path, transcripts: Path | None, minutes: float, bundle: Bundle, readout: Any,
-    work: Path, key: str, language: str, judges: Judges | None, say: Say,
+    work: Path, key: str, language: str, clean: bool, judges: Judges | None, say: Say,
 ) -> _Plan:  # fmt: skip
     say("reading the recordings")
     transcribe = None if judges is None else judges.recogniser
     found = harvest(source, transcripts, transcribe, language)
+    if clean:
+        found.slices = [_cleaned(piece) for piece in found.slices]
     embed = None if judges is None else judges.speakers[0]
     reports = report_clips(found.slices, embed)
     _write(work.parent / "clips.tsv", clips_table(found, reports))
@@ -218,6 +222,13 @@ def _prepare(
     rows = {"key": key, "problems": found.problems, "reports": [asdict(r) for r in reports]}
     _write(work / "plan.json", json.dumps(rows, ensure_ascii=False, indent=1))
     return plan
+
+
+def _cleaned(piece: Slice) -> Slice:
+    """A noisy slice with its steady noise lowered; a clean one as it is."""
+    if audio.snr_db(piece.wave, piece.rate) >= NOISY_DB:
+        return piece
+    return replace(piece, wave=cleaned(piece.wave, piece.rate))
 
 
 @dataclass

@@ -24,6 +24,7 @@ MISMATCH = 0.6  # share of words that differ from what was heard: the text is of
 DOUBTFUL = 0.25
 RATES = {"en": (1.0, 6.0), "zh": (1.5, 9.0)}  # words, characters a second that people say
 STRANGER_BELOW = 0.35  # of the similarity to the other clips' mean; speakers of one corpus: 0.5-0.8
+TWO_BELOW, HALVED = 0.2, 4.0  # similarity of a clip's halves, for clips of so many seconds
 SAME = 0.995  # correlation of two clips' spectra over time: one recording twice
 Embed = Callable[[Wave], NDArray[np.float32]]  # wave at 16 kHz -> speaker embedding [D]
 
@@ -63,6 +64,10 @@ def report_clips(slices: Sequence[Slice], embed: Embed | None = None) -> list[Cl
         twin = next((made[k].name for k in range(number) if _same(prints[k], prints[number])), "")
         report.duplicate_of = twin
         _judge(report, piece)
+        if embed is not None and piece.seconds >= HALVED:
+            near_halves = _halves(piece, embed)
+            if near_halves < TWO_BELOW:
+                report.faults.append(f"two speakers? its halves are {near_halves:.2f} alike")
         made.append(report)
     return made
 
@@ -120,6 +125,13 @@ def _speakers(slices: Sequence[Slice], embed: Embed | None) -> list[float]:
     kept = vectors[vectors @ centre >= np.median(vectors @ centre)]
     mean = kept.mean(0)
     return [float(v @ mean / max(1e-9, float(np.linalg.norm(mean)))) for v in vectors]
+
+
+def _halves(piece: Slice, embed: Embed) -> float:
+    """Similarity of the voices in a clip's two halves."""
+    wave = piece.at(HEARD_RATE)
+    one, other = embed(wave[: len(wave) // 2]), embed(wave[len(wave) // 2 :])
+    return float(one @ other / max(1e-9, float(np.linalg.norm(one) * np.linalg.norm(other))))
 
 
 def _print(piece: Slice) -> NDArray[np.float64]:

@@ -18,6 +18,7 @@ from voxray.audio import read_audio, resample
 from .corpus import Clip, read_manifest
 from .pitch import f0_track
 from .store import RATE, TOKEN, Entry, Store, write_index
+from .workers import ahead
 
 LOUDNESS_RMS = 0.06  # of the active frames, about -24 dBFS
 SHORTEST, LONGEST = 0.8, 25.0
@@ -28,8 +29,12 @@ def prepare(
     out: Path,
     splits: Sequence[str] = ("train", "dev"),
     progress: Callable[[int, int], None] | None = None,
+    workers: int = 1,
 ) -> dict[str, int]:
-    """Fill `out`; returns how many clips were kept, already there, or dropped for which reason."""
+    """Fill `out`; returns how many clips were kept, already there, or dropped for which reason.
+
+    Recordings are read by `workers` processes; the store is the same for any number of them.
+    """
     out.mkdir(parents=True, exist_ok=True)
     clips = [c for m in manifests for c in read_manifest(m)]
     entries = Store(out).entries if (out / "index.json").exists() else []
@@ -39,9 +44,14 @@ def prepare(
         position = sum(e.samples for e in entries)
         file.seek(2 * position)
         file.truncate()
-        for i, clip in enumerate(clips):
-            reason = "already there" if clip.name in done else _refusal(clip, splits)
-            wave = None if reason else _load(clip, report)
+        reasons = ["already there" if c.name in done else _refusal(c, splits) for c in clips]
+        fresh = [c.path for c, reason in zip(clips, reasons, strict=True) if not reason]
+        waves = ahead(_load, fresh, workers)
+        for i, (clip, reason) in enumerate(zip(clips, reasons, strict=True)):
+            wave = None
+            if not reason:
+                wave, fault = next(waves)
+                report.update([fault] if fault else [])
             if wave is not None:
                 file.write(wave.tobytes())
                 entries.append(_entry(clip, position, len(wave)))
@@ -61,21 +71,20 @@ def _refusal(clip: Clip, splits: Sequence[str]) -> str:
     return "" if clip.split in splits else f"split {clip.split}"
 
 
-def _load(clip: Clip, report: Counter[str]) -> np.ndarray | None:
+def _load(path: Path) -> tuple[np.ndarray | None, str]:
+    """A recording as the store keeps it, or None and why not."""
     try:
-        wave, rate = read_audio(clip.path)
+        wave, rate = read_audio(path)
     except (OSError, ValueError):
-        report["unreadable"] += 1
-        return None
+        return None, "unreadable"
     seconds = len(wave) / rate
     if not SHORTEST <= seconds <= LONGEST:
-        report["too short" if seconds < SHORTEST else "too long"] += 1
-        return None
+        return None, "too short" if seconds < SHORTEST else "too long"
     wave = resample(wave, rate, RATE)
     wave = wave * _gain(wave)
     padded = np.zeros(-(-len(wave) // TOKEN) * TOKEN, dtype=np.float32)
     padded[: len(wave)] = wave
-    return (np.clip(padded, -1, 1) * 32767).astype("<i2")
+    return (np.clip(padded, -1, 1) * 32767).astype("<i2"), ""
 
 
 def _gain(wave: np.ndarray) -> float:

@@ -1,0 +1,88 @@
+"""Several workers give what one gives, in order, also when one of them is killed; noise is lowered."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from conftest import speechlike
+from voxray import audio
+from voxray.train.cleaning import cleaned
+from voxray.train.prepare import prepare
+from voxray.train.store import Store
+from voxray.train.workers import ahead
+
+
+def doubled(given: tuple[int, str]) -> int:
+    """Twice the number; the first who comes to 5 kills its process, as want of memory would."""
+    number, marker = given
+    if number == 5 and marker:
+        try:
+            os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            pass
+        else:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return 2 * number
+
+
+def deadly(number: int) -> int:
+    """Nobody survives a 3."""
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_one_worker_is_a_plain_map() -> None:
+    assert list(ahead(doubled, [(n, "") for n in range(4)])) == [0, 2, 4, 6]
+    with pytest.raises(ValueError, match="0 workers"):
+        list(ahead(doubled, [], 0))
+
+
+@pytest.mark.slow
+def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
+    marker = str(tmp_path / "killed")
+    assert list(ahead(doubled, [(n, marker) for n in range(20)], 2)) == [2 * n for n in range(20)]
+    assert Path(marker).exists()
+
+
+@pytest.mark.slow
+def test_what_kills_every_worker_is_named() -> None:
+    done = []
+    with pytest.raises(OSError, match="a worker died on"):
+        done.extend(ahead(deadly, range(6), 2))
+
+
+@pytest.mark.slow
+def test_a_store_is_the_same_for_any_number_of_workers(tmp_path: Path) -> None:
+    rows = ["path\tspeaker\ttext\tsplit\tlanguage\n"]
+    for n in range(4):
+        soundfile.write(tmp_path / f"{n}.wav", speechlike(1.0 + n / 5), 16_000)
+        rows.append(f"{n}.wav\ta\thello\ttrain\ten\n")
+    (tmp_path / "bad.wav").write_bytes(b"RIFF")
+    rows.append("bad.wav\ta\thello\ttrain\ten\n")
+    table = tmp_path / "people.tsv"
+    table.write_text("".join(rows), encoding="utf-8")
+    reports = [prepare([table], tmp_path / f"s{n}", workers=n) for n in (1, 2)]
+    assert reports[0] == reports[1]
+    assert reports[0]["kept"] == 4
+    assert reports[0]["unreadable"] == 1
+    one, two = (Store(tmp_path / f"s{n}") for n in (1, 2))
+    assert one.entries == two.entries
+    assert np.array_equal(one.wave, two.wave)
+
+
+def test_noise_is_lowered_and_clean_speech_is_left() -> None:
+    clean = speechlike(4.0)
+    noise = np.random.default_rng(1).standard_normal(len(clean)).astype(np.float32)
+    noisy = clean + 0.1 * float(clean.std()) * 3.0 * noise
+    better = cleaned(noisy, 16_000)
+    assert audio.snr_db(better, 16_000) > audio.snr_db(noisy, 16_000) + 5
+    assert np.square(better - clean).mean() < 0.7 * np.square(noisy - clean).mean()
+    same = cleaned(clean, 16_000)
+    assert np.square(same - clean).mean() < 0.02 * np.square(clean).mean()
