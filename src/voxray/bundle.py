@@ -7,6 +7,7 @@ published model, converted: its content encoder is HuBERT, found by `pretrained`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -89,6 +90,7 @@ class Bundle:
         raw, state = checkpoint.load(folder)
         config = BundleConfig(**raw)
         bundle = (FamilyBundle if config.version else Bundle).build(config)
+        bundle.fit(state)
         for part in bundle.parts:
             checkpoint.restore(getattr(bundle, part), state, part)
         del state  # as large as the model
@@ -99,6 +101,9 @@ class Bundle:
     def builtin(cls) -> Bundle:
         """The model in the package, read once."""
         return _builtin()
+
+    def fit(self, state: Mapping[str, Tensor]) -> None:
+        """What is to be done before the weights go in."""
 
     def ready(self, precision: Precision = "float32") -> None:
         """What is left to do once the weights are in."""
@@ -196,6 +201,11 @@ class FamilyBundle(Bundle):
         return isinstance(self.generator, Generator)
 
     default_precision: ClassVar[Precision] = "fast"
+
+    def fit(self, state: Mapping[str, Tensor]) -> None:
+        """A bundle that was saved after loading has its weight normalisation baked in already."""
+        if not any(".parametrizations." in name for name in state):
+            fuse_weight_norm(self.generator)
 
     def ready(self, precision: Precision = "float32") -> None:
         """Bake weight normalisation into the weights; the decoder in bf16 where speed is wanted."""

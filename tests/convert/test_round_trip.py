@@ -181,7 +181,10 @@ def test_precision_is_a_switch(converted: Path, tmp_path: Path, precision: str) 
     assert second.audio.dtype == np.float32 and second.sample_rate == first.sample_rate
     with pytest.raises(ValueError, match="precision='float32'"):
         quick.save(tmp_path / "saved")
-    exact.save(tmp_path / "saved")
+    exact.save(tmp_path / "saved", half=False)
+    again = Bundle.load(tmp_path / "saved", precision="float32").generator.state_dict()
+    for name, tensor in exact.generator.state_dict().items():
+        assert torch.equal(tensor, again[name]), name
 
 
 def test_an_unknown_precision(converted: Path) -> None:
