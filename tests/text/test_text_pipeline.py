@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from voxray.bundle import BUILTIN
 from voxray.text import PublishedPipeline, TextPipeline, check, split_sentences
 from voxray.text.fingerprint import rules_digest
 from voxray.text.symbols import SYMBOLS
@@ -115,6 +116,12 @@ def test_check_names_what_differs():
     assert [s.text for s in report.sentences] == ["Hello, world!"] and "jieba" in str(report)
     with pytest.raises(ValueError, match="manifest"):
         check({})
+
+
+def test_the_built_in_model_reads_with_this_front_end():
+    """Rules that change want a new fingerprint and `text.json` in the model: `stages.save_text_manifest`."""
+    config = json.loads((BUILTIN / "mini" / "config.json").read_text(encoding="utf-8"))["config"]
+    assert config["fingerprint"] == speak.fingerprint
 
 
 def test_the_fingerprint_of_the_published_conventions_covers_their_rules():
