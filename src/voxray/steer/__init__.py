@@ -13,12 +13,14 @@ The same seed means the same dice: what differs comes from the edits.
 from __future__ import annotations
 
 from .checks import check, known_sites
+from .concepts import Direction, learn
 from .edits import Concept, Edit, Edits, Emphasis, HeadGain, Prosody, Repetition, load, parse
 from .loops import loop_share, looping
 from .words import find_word
 
 __all__ = [
     "Concept",
+    "Direction",
     "Edit",
     "Edits",
     "Emphasis",
@@ -28,6 +30,7 @@ __all__ = [
     "check",
     "find_word",
     "known_sites",
+    "learn",
     "load",
     "loop_share",
     "looping",
