@@ -164,6 +164,9 @@ def lost_a_tenth(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             key=lambda f: -f["level"],
         )
         limit, place = 0.9 * own[0]["value"], float("nan")
+        if limit <= 0:  # nothing there to lose: the clean reference is no better than a stranger
+            made.append({"model": model, "kind": kind, "measure": name, "level": None})
+            continue
         for above, below in zip(own, own[1:], strict=False):
             if below["value"] < limit <= above["value"]:
                 share = (above["value"] - limit) / max(1e-9, above["value"] - below["value"])
@@ -177,7 +180,13 @@ def tables(found: list[dict[str, Any]], lost: list[dict[str, Any]]) -> dict[str,
     """Where a tenth is lost, then all points."""
     first = ["| model | disturbance | measure | dB at which a tenth is lost |", "|---|---|---|---|"]
     for row in lost:
-        level = "never" if np.isnan(row["level"]) else f"{row['level']:.0f}"
+        level = (
+            "no likeness to lose"
+            if row["level"] is None
+            else "never"
+            if np.isnan(row["level"])
+            else f"{row['level']:.0f}"
+        )
         first.append(f"| {row['model']} | {row['kind']} | {row['measure']} | {level} |")
     second = ["| model | disturbance | dB | measure | figure [95 %] |", "|---|---|---|---|---|"]
     for f in found:

@@ -8,6 +8,9 @@ speaker, then says the held-out recordings from their own units. Quantised: the 
 unquantised vector of each token, as a codebook with an entry a token. Measured: similarity, its drift over the
 clip (last third against first), deviation of F0 (octaves) and of F1, F2 (%) from the recording, word errors;
 differences are paired by speaker, length and seed, with 95 % bootstrap intervals. The answer is printed as it is.
+
+What it cannot say: the weights both arms start from were trained on quantised units, so the bypass begins off
+its distribution and has that to unlearn as well. `--start DIR` takes a model trained without quantisation for it.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ from voxray.train.store import RATE, Store
 from voxray.train.tuning import Tuning, training_parts, tune
 from voxray.train.voice_store import write_store
 
+LEAST_PAIRS = 6
 SECONDS, SEEDS, SPEAKERS = (10, 20, 30, 60), 5, 3
 MEASURES = ("similarity", "drift", "f0", "formants", "error")
 LOWER_IS_BETTER = {"similarity": False, "drift": True, "f0": True, "formants": True, "error": True}
@@ -197,6 +201,9 @@ def answer(found: list[dict[str, Any]]) -> str:
     for row in found:
         if row["seconds"] is not None:
             continue
+        if row["pairs"] < LEAST_PAIRS:
+            lines.append(f"- {row['measure']}: {row['pairs']} pairs, nothing can be said")
+            continue
         worse = row["low"] > 0 if LOWER_IS_BETTER[row["measure"]] else row["high"] < 0
         better = row["high"] < 0 if LOWER_IS_BETTER[row["measure"]] else row["low"] > 0
         word = "worse" if worse else "better" if better else "not different"
@@ -242,6 +249,9 @@ def main(
     quick: Annotated[bool, typer.Option("--quick", help="One speaker, 20 s, one seed.")] = False,
     out: Annotated[Path | None, typer.Option("--json", help="All figures.")] = None,
     model: Annotated[Path | None, typer.Option(help="A model's folder.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="A model trained without quantisation, for the bypass.")
+    ] = None,
     steps: Annotated[int, typer.Option(help="Of each run.")] = 120,
     shared: Annotated[Path, typer.Option(help="Folder with speech/.")] = comparing.SHARED,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
@@ -249,7 +259,9 @@ def main(
     """Run the experiment."""
     torch.set_num_threads(threads)
     home = model or BUILTIN / "mini"
-    base, judges = Bundle.load(home, precision="float32"), NamedJudges(threads=threads)
+    homes = {False: home, True: start or home}
+    bases = {arm: Bundle.load(path, precision="float32") for arm, path in homes.items()}
+    judges = NamedJudges(threads=threads)
     everybody = comparing.people(shared)
     heard = comparing.ears(everybody[:3] if quick else everybody, judges)
     config = Tuning(
@@ -264,7 +276,7 @@ def main(
                 for bypass in (False, True):
                     with tempfile.TemporaryDirectory() as folder:
                         row = one(
-                            base, home, person, heard[person.name], seconds, seed, bypass, judges,
+                            bases[bypass], homes[bypass], person, heard[person.name], seconds, seed, bypass, judges,
                             config, Path(folder),
                         )  # fmt: skip
                     print(row, flush=True)

@@ -42,6 +42,7 @@ def test_pulses_are_the_models() -> None:
     assert np.abs(pulse_train(f0, 240, 24_000) - wanted).max() < 2e-3
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_tokens_come_out_with_the_same_logits(bundle: Bundle, chain: Chain) -> None:
     tokens = [3, 77, 500, 12]
@@ -58,6 +59,7 @@ def test_tokens_come_out_with_the_same_logits(bundle: Bundle, chain: Chain) -> N
         assert pattern.sum() == pytest.approx(1.0, abs=1e-5)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_speech_is_the_models(bundle: Bundle, chain: Chain) -> None:
     dice = np.random.default_rng(0)
@@ -77,6 +79,7 @@ def test_speech_is_the_models(bundle: Bundle, chain: Chain) -> None:
     assert np.abs(ours - wanted).max() < 1e-2 * max(1e-3, np.abs(wanted).max())
 
 
+@pytest.mark.slow
 def test_a_chain_speaks_a_sentence_and_the_same_for_a_seed(chain: Chain) -> None:
     speaker = np.random.default_rng(1).standard_normal(chain.facts["speaker"]).astype(np.float32)
     one, other = (chain.say(IDS, speaker, seed=3) for _ in range(2))
