@@ -164,9 +164,13 @@ def teach(
     say: Say = silent,
 ) -> Bundle:
     """Train a student on rows, resuming from `out`; returns the bundle around it."""
-    torch.manual_seed(config.seed)  # initial weights only
     config = fitting(config, bundle.gpt)
-    student, teacher = Student(config.model), bundle.gpt.eval().requires_grad_(False)
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # initialisers take no generator; the process keeps its dice
+        torch.random.manual_seed(config.seed)
+        student = Student(config.model)
+    teacher = bundle.gpt.eval().requires_grad_(False)
 
     def losses(number: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((config.seed, number))
