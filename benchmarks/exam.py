@@ -44,15 +44,19 @@ def sit(counts: dict[str, int], show: bool = True) -> list[Mark]:
 
 def table(marks: list[Mark]) -> tuple[str, bool]:
     """One row a tool, and whether the goals are met over all."""
-    lines = ["| tool | planted | right first | twins | false alarms |", "|---|---|---|---|---|"]
+    lines = [
+        "| tool | planted | right first | and named | twins | false alarms |",
+        "|" + "---|" * 6,
+    ]
     for tool in [*dict.fromkeys(mark.tool for mark in marks), "all"]:
         mine = [mark for mark in marks if tool in (mark.tool, "all")]
         planted, twins = ([m for m in mine if m.planted == side] for side in (True, False))
         right = sum(mark.right for mark in planted)
+        sure = sum(mark.right and mark.named for mark in planted)
         alarms = sum(mark.named for mark in twins)
         share = f"{alarms} ({alarms / len(twins):.0%})" if twins else "not asked"
         lines.append(
-            f"| {tool} | {len(planted)} | {right} ({right / len(planted):.0%}) | {len(twins)} | {share} |"
+            f"| {tool} | {len(planted)} | {right} ({right / len(planted):.0%}) | {sure} ({sure / len(planted):.0%}) | {len(twins)} | {share} |"
         )
     met = right / len(planted) >= RIGHT and alarms / len(twins) <= FALSE
     lines.append(f"\nGoals: right >= {RIGHT:.0%}, false alarms <= {FALSE:.0%}: "

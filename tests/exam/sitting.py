@@ -11,12 +11,12 @@ from plants import Planted
 from voxray.explain.timbre import rank_dimensions
 from voxray.explain.why import why
 
-DRAWS = 3
+DRAWS = 6  # what `why` does if nobody says otherwise
 
 
 @dataclass(frozen=True)
 class Mark:
-    """How a tool did on one model. `named`: it called something a cause."""
+    """How a tool did on one model. `right`: ranked first; `named`: it called something a cause."""
 
     tool: str
     seed: int
@@ -36,7 +36,7 @@ def _why(case: Planted, kinds: dict[str, str], seed: int, planted: bool) -> list
         first = answer.of(kind)[0]
         named = any(cause.certain for cause in answer.of(kind))
         said = f"{first.name} ({first.share:.0%})"
-        marks.append(Mark(kind, seed, planted, first.name == truth and named, named, said))
+        marks.append(Mark(kind, seed, planted, first.name == truth, named, said))
     return marks
 
 
@@ -57,7 +57,7 @@ def speaker(seed: int, planted: bool) -> list[Mark]:
     """Which dimension of the speaker vector."""
     case = plants.speaker(seed, planted=planted)
     ranking = rank_dimensions(case.speech, case.speech.passages[0])
-    right = ranking.certain and str(ranking.order[0]) == case.truth["dimension"]
+    right = str(ranking.order[0]) == case.truth["dimension"]
     said = f"{ranking.order[0]} ({ranking.shares[0]:.0%})"
     return [Mark("dimension", seed, planted, right, ranking.certain, said)]
 

@@ -16,6 +16,7 @@ from sitting import SITTINGS
 def test_planted_causes_are_ranked_first(name: str, seed: int) -> None:
     for mark in SITTINGS[name](seed, True):
         assert mark.right, mark
+        assert mark.named, mark
 
 
 @pytest.mark.parametrize("name", sorted(SITTINGS))
