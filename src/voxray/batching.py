@@ -42,7 +42,7 @@ def speak_many(pipeline: Pipeline, orders: Sequence[Order], size: int = 8) -> li
     for job in jobs:
         job.prepare()
     ready = [decoder for job in jobs for decoder in job.decoders.values()]
-    plain = [d for d in ready if d.watch is None and not d.options.compat]
+    plain = [d for d in ready if d.watch is None and not (d.options.compat or d.options.edits)]
     for bucket in buckets(plain, size):
         with pipeline.lock:
             advance_together(bucket)

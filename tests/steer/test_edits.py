@@ -204,6 +204,19 @@ def test_files_that_are_no_edits(tmp_path: Path) -> None:
         SynthesisOptions(edits=3)
 
 
+def test_a_batch_is_edited_as_each_text_alone(pipeline: Pipeline, voice: Voice) -> None:
+    from voxray.batching import Order, speak_many
+
+    edit = HeadGain(site="gpt.blocks.1.attn.z", head=1, gain=-10.0)
+    options = SynthesisOptions(seed=3, max_tokens=20, edits=edit, watch=None)
+    orders = [Order(text, voice, options) for text in (TEXT, "Good morning.")]
+    for order, made in zip(orders, speak_many(pipeline, orders), strict=True):
+        alone = pipeline.synthesise(order.text, voice, options)
+        plain = pipeline.synthesise(order.text, voice, options.model_copy(update={"edits": None}))
+        assert np.array_equal(made.tokens, alone.tokens)
+        assert not np.array_equal(made.tokens, plain.tokens)
+
+
 def test_loops_are_seen() -> None:
     assert steer.looping([1, 2, 3, *[7, 8] * 5])
     assert not steer.looping(list(range(40)))
