@@ -11,6 +11,7 @@ import typer
 from .common import VOICE_NAME, note, voices_folder
 
 if TYPE_CHECKING:
+    from ..evaluate.fewshot import Outcome
     from ..evaluate.named import NamedJudges
 
 
@@ -69,6 +70,10 @@ def tune(
         only=only, language=lang, clean=clean, judges=None if no_judges else _judges(judges_folder, threads),
         say=_say,
     )  # fmt: skip
+    _tell(made)
+
+
+def _tell(made: Outcome) -> None:
     for problem in made.problems:
         note(problem)
     for clip in made.reports:
