@@ -18,7 +18,7 @@ import numpy as np
 from .. import audio
 from . import credentials, identity, records
 from .records import Spoken
-from .watermark.detect import SHORTEST, Mark, detect
+from .watermark.detect import FALSE_ALARM, SHORTEST, Mark, detect
 
 LONGEST = 60.0  # seconds of a file that are listened to
 WINDOW = 10.0
@@ -90,7 +90,7 @@ def _mark(wave: np.ndarray, rate: int) -> Mark | None:
     parts = [detect(wave[i : i + step], rate, key) for i in range(0, len(wave) - step + 1, step)]
     best = min(parts, key=lambda mark: mark.chance)
     tries = len(parts) + 1
-    return best if best.chance * tries <= 1e-6 else whole
+    return best if best.chance * tries <= FALSE_ALARM else whole
 
 
 class _Telling:
