@@ -28,7 +28,7 @@ from voxray.voice import Voice
 pytestmark = pytest.mark.usefixtures("records_folder")
 
 SOURCE = Path(__file__).parents[2] / "src" / "voxray"
-MAKES_SAMPLES = {"synthesise", "PieceDecoder", "AudioStream"}
+MAKES_SAMPLES = {"synthesise", "PieceDecoder", "AudioStream", "speak_many"}
 MAY = {
     "joining.py",  # defines it
     "pipeline.py",
@@ -36,6 +36,9 @@ MAY = {
     "engine.py",
     "explain/replay.py",  # measures a passage again, with edits; hands no audio out
     "explain/tracing.py",
+    "batching.py",  # many texts side by side, for `tts.many`
+    "steer/concepts.py",  # measure tokens and states; hand no audio out
+    "steer/repetition.py",
 }
 HEARS = "Hello there, this is a sentence of some length. And here is another."
 
@@ -61,7 +64,7 @@ def test_the_engine_speaks_only_behind_the_gate() -> None:
         if not isinstance(function, ast.FunctionDef):
             continue
         calls = {ast.unparse(n.func) for n in ast.walk(function) if isinstance(n, ast.Call)}
-        if calls & {"pipeline.synthesise", "pipeline.convert", "pipeline.stream"}:
+        if calls & {"pipeline.synthesise", "pipeline.convert", "pipeline.stream", "speak_many"}:
             assert calls & {"_before", "self._request"}, function.name
             assert calls & {"_after", "Stream"}, function.name
     request = next(n for n in speaker.body if getattr(n, "name", "") == "_request")
@@ -85,6 +88,10 @@ def by_call(folder: Path) -> np.ndarray:
 
 def by_stream(folder: Path) -> np.ndarray:
     return np.concatenate(list(tts.stream(HEARS, "v.safetensors", seed=1)))
+
+
+def by_many(folder: Path) -> np.ndarray:
+    return tts.many([HEARS], "v.safetensors", seed=1)[0].audio
 
 
 def by_conversion(folder: Path) -> np.ndarray:
@@ -136,7 +143,7 @@ def by_page(folder: Path) -> np.ndarray:
 
 
 WAYS: tuple[Callable[[Path], np.ndarray], ...] = (
-    by_call, by_stream, by_conversion, by_save, by_say, by_convert_voice, by_harness, by_page,
+    by_call, by_stream, by_many, by_conversion, by_save, by_say, by_convert_voice, by_harness, by_page,
 )  # fmt: skip
 
 
