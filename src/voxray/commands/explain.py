@@ -48,21 +48,56 @@ def explain(
     """Say a text and show how it came about: one page, no network."""
     from dataclasses import replace
 
-    from ..explain.heads import save_heads
     from ..explain.report import explain as explained
 
-    options = {} if temperature is None else {"temperature": temperature}
+    if keep_heads and model is None:
+        raise ValueError("--keep-heads writes into a model's folder: give --model")
     report = explained(
         text,
         None if voice is None else find_voice(voice, model),
         seed=seed,
         model=model,
         full=full,
-        progress=lambda stage: sys.stderr.write(f"{stage} ...\n") if sys.stderr.isatty() else None,
+        progress=_progress,
         language=lang,
         speed=speed,
-        **options,
+        **({} if temperature is None else {"temperature": temperature}),
     )
+    report = _with_more(report, edit, why)
+    report = replace(report, command=_command(text, voice, seed, lang, speed, model))
+    written = _write(report, output, tables, figures, "svg" if svg else "png")
+    if keep_heads and model is not None:
+        from ..explain.heads import save_heads
+
+        save_heads(report.alignment.heads, model)
+    for warning in report.trace.synthesis.warnings:
+        note(warning)
+    for path in written:
+        sys.stdout.write(f"{path}: {path.stat().st_size / 1e3:.0f} kB\n")
+
+
+def _progress(stage: str) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"{stage} ...\n")
+
+
+def _write(
+    report: Report, output: Path, tables: Path | None, figures: Path | None, kind: str
+) -> list[Path]:
+    """The page and whatever else was asked for; returns the files."""
+    report.save(output)
+    written = [output]
+    if tables is not None:
+        written += report.tables(tables)
+    if figures is not None:
+        written += report.figures(figures, kind)
+    return written
+
+
+def _with_more(report: Report, edit: Path | None, why: str | None) -> Report:
+    """With a second player, and a question answered, where they are wanted."""
+    from dataclasses import replace
+
     if edit is not None:
         from .. import steer
         from ..explain.report import with_edits
@@ -70,21 +105,7 @@ def explain(
         report = with_edits(report, steer.load(edit), edit.name)
     if why is not None:
         report = replace(report, answers=[*report.answers, _answer(report, why)])
-    report = replace(report, command=_command(text, voice, seed, lang, speed, model))
-    report.save(output)
-    if keep_heads:
-        if model is None:
-            raise ValueError("--keep-heads writes into a model's folder: give --model")
-        save_heads(report.alignment.heads, model)
-    for warning in report.trace.synthesis.warnings:
-        note(warning)
-    written = [output]
-    if tables is not None:
-        written += report.tables(tables)
-    if figures is not None:
-        written += report.figures(figures, "svg" if svg else "png")
-    for path in written:
-        sys.stdout.write(f"{path}: {path.stat().st_size / 1e3:.0f} kB\n")
+    return report
 
 
 def _answer(report: Report, word: str) -> Answer:
