@@ -3,7 +3,7 @@
     python -m voxray.forensics.train --real real.txt --fake fake.txt --out detector.safetensors
 
 Both lists go the same roads (`matching.roughen`), are cut to the same length, and are drawn equally
-often, by source: a source is the folder that a file lies in. Fewer than a minute of CPU.
+often, by source: a source is the folder that a file lies in.
 """
 
 from __future__ import annotations
