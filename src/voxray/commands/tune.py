@@ -14,14 +14,20 @@ if TYPE_CHECKING:
     from ..evaluate.fewshot import Outcome
     from ..evaluate.named import NamedJudges
 
+Transcripts = Annotated[
+    Path | None,
+    typer.Option(help="What they say: .list, .tsv (file, text), or .txt of one recording."),
+]
+Limit = Annotated[
+    float,
+    typer.Option(min=0.0, help="Computing minutes, at most, for both parts; 0: no limit."),
+]
+
 
 def tune(
     audio: Annotated[Path, typer.Option(help="A recording, or a folder of them, of one speaker.")],
     voice: Annotated[str, typer.Option("--voice", help="What to call the voice.")],
-    transcripts: Annotated[
-        Path | None,
-        typer.Option(help="What they say: .list, .tsv (file, text), or .txt of one recording."),
-    ] = None,
+    transcripts: Transcripts = None,
     minutes: Annotated[float, typer.Option(min=0.1, help="How much speech to learn from.")] = 1.0,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Where the model goes.")
@@ -33,10 +39,7 @@ def tune(
     only: Annotated[str, typer.Option(help="generator or gpt; default: both.")] = "",
     steps: Annotated[int | None, typer.Option(min=1, help="At most so many for each part.")] = None,
     lang: Annotated[str, typer.Option(help="en or zh, where there are no transcripts.")] = "en",
-    limit: Annotated[
-        float,
-        typer.Option(min=0.0, help="Computing minutes, at most, for both parts; 0: no limit."),
-    ] = 18.0,
+    limit: Limit = 18.0,
     clean: Annotated[
         bool, typer.Option("--clean", help="Lower steady noise in clips below 20 dB.")
     ] = False,
