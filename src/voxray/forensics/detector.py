@@ -100,7 +100,7 @@ def _bands(
     without = mel.repeat(BANDS, 1, 1)
     for band in range(BANDS):
         without[band, :, band * width : (band + 1) * width] = 0.0
-    falls = score - net(without).mean(1).numpy()
+    falls = score - net(without).mean(1).detach().numpy()
     edges = _mel_edges()
     return tuple(
         (float(edges[band]), float(edges[band + 1]), float(falls[band])) for band in range(BANDS)
