@@ -23,7 +23,6 @@ from voxray.trust import audit, records
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.chosen
 def test_openais_package_speaks_streams_and_hears_refusals(tiny: Bundle, place: Path) -> None:
     openai = pytest.importorskip("openai")
     text = key()["Authorization"][7:]
