@@ -6,6 +6,7 @@ and on a busy machine threads that wait for each other take ten times as long.
 
 from __future__ import annotations
 
+import gc
 import os
 import warnings
 from collections.abc import Iterator
@@ -41,6 +42,12 @@ settings.load_profile("voxray")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The slow ones come last."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays to the end: the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 TINY = BundleConfig(

@@ -19,7 +19,7 @@ def name(path: Path) -> str:
     return path.relative_to(SOURCE).as_posix()
 
 
-@pytest.fixture(params=FILES, ids=name)
+@pytest.fixture(params=FILES, ids=name, scope="module")  # each file is read once for all tests
 def source(request: pytest.FixtureRequest) -> tuple[Path, ast.Module]:
     return request.param, ast.parse(request.param.read_text(encoding="utf-8"))
 
