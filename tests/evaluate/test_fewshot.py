@@ -53,6 +53,7 @@ def recordings(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_recordings_become_a_model_a_voice_and_a_report(
     tiny: Bundle, recordings: Path, tmp_path: Path
 ) -> None:
@@ -75,6 +76,7 @@ def test_recordings_become_a_model_a_voice_and_a_report(
         fewshot.few_shot(recordings, "anna", out, **{**given, "minutes": 0.2})
 
 
+@pytest.mark.slow
 def test_judges_decide_and_are_shown(tiny: Bundle, recordings: Path, tmp_path: Path) -> None:
     tiny.save(tmp_path / "base", half=False)
     toy = Toy()
