@@ -7,6 +7,8 @@ or damaged is `Refused("records-unavailable")`: the gate then lets nothing out.
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,7 +97,8 @@ def _open(url: str) -> Engine:
     @event.listens_for(made, "connect")
     def settings(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # we begin transactions ourselves
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        _write_ahead(connection)
+        for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(made, "begin")
@@ -104,6 +107,21 @@ def _open(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return made
+
+
+def _write_ahead(connection: Any) -> None:
+    """The first word to the file. SQLite may answer "locked" at once, without waiting, while another process
+    opens or closes it (its WAL documentation, section 2.2): ask again.
+    """
+    end = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+        time.sleep(0.02)
 
 
 def _migrate(engine: Engine) -> None:
