@@ -111,7 +111,7 @@ def _open(url: str) -> Engine:
 
 def _write_ahead(connection: Any) -> None:
     """The first word to the file. SQLite may answer "locked" at once, without waiting, while another process
-    opens or closes it (its WAL documentation, section 2.2): ask again.
+    opens or closes it: ask again.
     """
     end = time.monotonic() + LOCK_SECONDS
     while True:
