@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from voxray.config import GPTConfig
+from voxray.train.feed import place
 from voxray.train.gpt import GPTTraining, train_gpt
 from voxray.train.run import Run, Schedule, Task, fit
 from voxray.train.store import Entry, Store, write_index
@@ -94,6 +95,20 @@ def test_a_killed_run_ends_as_if_it_had_not_been(store: Path, tmp_path: Path) ->
     again = train_gpt(store, out, settings)
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value, msg=name)
+
+
+def test_batches_made_ahead_train_the_same_model(store: Path, tmp_path: Path) -> None:
+    alone = train_gpt(store, tmp_path / "alone", SETTINGS)
+    ahead = train_gpt(store, tmp_path / "ahead", SETTINGS.model_copy(update={"workers": 2}))
+    for name, value in alone.state_dict().items():
+        torch.testing.assert_close(ahead.state_dict()[name], value, msg=name)
+
+
+def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert place(Schedule(device="auto")).type == "cpu"
+    with pytest.raises(ValueError, match='"device": "cpu"'):
+        place(Schedule(device="cuda"))
 
 
 def test_resume_is_exact(store: Path, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ components of the log-mel, each of unit variance: the optimum of a linear VAE (L
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -107,13 +106,23 @@ class MelPosterior(nn.Module):
 def pitch_latents(f0: Tensor) -> Tensor:
     """F0 [B, 2T] in Hz (0: unvoiced) -> [B, T, 4]: scaled octaves, carried through gaps, and voicing."""
     voiced = f0 > 0
-    octaves = torch.log2(f0.clamp_min(30.0) / REFERENCE_HZ).cpu().numpy()
-    known, place = voiced.cpu().numpy(), np.arange(f0.shape[1])
-    for row, where in zip(octaves, known, strict=True):
-        row[:] = np.interp(place, place[where], row[where]) if where.any() else 0.0
-    filled = torch.from_numpy(octaves).to(f0) * OCTAVE_SCALE
+    octaves = torch.log2(f0.clamp_min(30.0) / REFERENCE_HZ)
+    filled = _bridged(octaves, voiced) * OCTAVE_SCALE
     pairs = [x.reshape(len(f0), -1, 2) for x in (filled, 2.0 * voiced.to(f0) - 1.0)]
     return torch.cat(pairs, dim=2)
+
+
+def _bridged(values: Tensor, known: Tensor) -> Tensor:
+    """Straight lines between the known values of each row [B, T], level beyond them; 0 where none is."""
+    size = values.shape[1]
+    place = torch.arange(size, device=values.device).expand_as(values)
+    before = torch.where(known, place, -1).cummax(1).values  # [B, T]
+    after = torch.where(known, place, size).flip(1).cummin(1).values.flip(1)
+    left = torch.where(before < 0, after, before).clamp_max(size - 1)
+    right = torch.where(after >= size, before, after).clamp_min(0)
+    share = (place - left) / (right - left).clamp_min(1)
+    low, high = values.gather(1, left), values.gather(1, right)
+    return torch.where(known.any(1, keepdim=True), low + (high - low) * share, 0.0)
 
 
 def read_pitch(z: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from voxray.config import GeneratorConfig
 from voxray.models.generator import Generator
 
+from .feed import Feed, half, place
 from .run import Run, Say, Schedule, Task, fit, silent
 from .segments import Segments, sample_latents
 from .start import start_latents
@@ -38,17 +38,19 @@ class AutoencoderTraining(Schedule):
 
 
 @cache
-def _analysis(n_fft: int) -> NDArray[np.float32]:
+def _analysis(n_fft: int, device: torch.device) -> Tensor:
     """Windowed cosines and sines as a matrix [n_fft, 2 F]: on a CPU a product beats FFT's backward."""
     turns = np.arange(n_fft)[:, None] * np.arange(n_fft // 2 + 1)[None] % n_fft
     angles = turns * (2 * np.pi / n_fft)
     window = np.hanning(n_fft + 1)[:-1, None]  # periodic, as torch.hann_window
-    return (window * np.concatenate([np.cos(angles), np.sin(angles)], axis=1)).astype(np.float32)
+    both = window * np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
+    with torch.inference_mode(False):  # else it could never be trained through
+        return torch.from_numpy(both.astype(np.float32)).to(device)
 
 
 def _power(wave: Tensor, n_fft: int, hop: int) -> Tensor:
     """Wave [B, N] -> power spectrogram [B, T, F], frames wholly inside."""
-    both = wave.unfold(1, n_fft, hop) @ torch.from_numpy(_analysis(n_fft)).to(wave)
+    both = wave.unfold(1, n_fft, hop) @ _analysis(n_fft, wave.device).to(wave.dtype)
     return both.square().unflatten(2, (2, -1)).sum(2)
 
 
@@ -78,15 +80,23 @@ def train_autoencoder(
     run = Run(out, {"generator": model})
     data, held = Segments(folder), Segments(folder, "dev")
     start_latents(model, data, config.fit_clips, config.seed)
+    device = place(config)
+    model.to(device)
+
+    def make(number: int) -> list[Tensor]:
+        rng = np.random.default_rng((config.seed, number))
+        return data.batch(config.batch, config.segment_frames, rng)
+
+    feed = Feed(make, config, device)
 
     def losses(number: int) -> dict[str, Tensor]:
-        rng = np.random.default_rng((config.seed, number))
-        return _losses(model, data.batch(config.batch, config.segment_frames, rng), number)[0]
+        return _losses(model, feed(number), number)[0]
 
     def validate() -> dict[str, float]:
-        batch = held.batch(config.batch, config.segment_frames, np.random.default_rng(0))
+        rng = np.random.default_rng(0)
+        batch = feed.moved(held.batch(config.batch, config.segment_frames, rng))
         parts, audio = _losses(model, batch, 0)
-        run.hear("copy", audio[0].float().numpy(), model.config.sample_rate)
+        run.hear("copy", audio[0].float().cpu().numpy(), model.config.sample_rate)
         return {"loss": float(parts["spectrum"]), **{k: float(v) for k, v in parts.items()}}
 
     trained = [{"params": list(model.decoder.parameters())}]
@@ -99,9 +109,9 @@ def train_autoencoder(
 def _losses(model: Generator, batch: list[Tensor], step: int) -> tuple[dict[str, Tensor], Tensor]:
     """The losses of one batch, and the waves [B, N] made."""
     wave, f0, band = batch
-    dice = torch.Generator().manual_seed(step)
+    dice = torch.Generator(wave.device).manual_seed(step)
     z = sample_latents(model, wave, f0, dice)[0]
-    with torch.autocast("cpu", torch.bfloat16):
-        source = torch.randn(wave.shape, generator=dice)
+    with half(wave.device):
+        source = torch.randn(wave.shape, generator=dice, device=wave.device)
         out = model.decoder(z, None, source, f0)
     return {"spectrum": spectral_loss(out.audio, wave, band)}, out.audio

@@ -22,13 +22,14 @@ from voxray.text.symbols import SYMBOL_TO_ID
 from voxray.tokens.content import ContentEncoder, Readout
 from voxray.tokens.quantiser import Quantiser
 
+from .feed import Feed, half, place
 from .label import FRAME, Label, read_labels
 from .run import Run, Say, Schedule, Task, fit, silent
 from .store import Entry, Store
 
 SILENCE = SYMBOL_TO_ID["SP"]
 PAUSE_IDS = [SYMBOL_TO_ID[s] for s in (",", ".", "!", "?", "-", "…", "SP", "SP2", "SP3")]
-BUCKET = 16_000
+BUCKET, TOGETHER = 16_000, 8  # samples, clips
 QUIET_DB = 38.0  # below the clip's loudest frame: labelled silence whatever the text says
 
 
@@ -47,20 +48,40 @@ class ContentTraining(Schedule):
 
 
 def cache_hidden(
-    folder: Path, encoder: ContentEncoder, progress: Callable[[int, int], None] | None = None
+    folder: Path,
+    encoder: ContentEncoder,
+    progress: Callable[[int, int], None] | None = None,
+    config: ContentTraining | None = None,
 ) -> None:
     """Write `hidden.f16` [total frames, D]: the frozen trunk's output for every clip."""
-    store = Store(folder)
-    with store.fill("hidden.f16", "float16", FRAME, encoder.config.width) as hidden:
-        for i, entry in enumerate(store.entries):
-            wave = torch.from_numpy(resample(store.audio(entry), 24_000, 16_000))
-            wave = F.pad(wave, (0, -len(wave) % BUCKET))  # few shapes: kernels are built per shape
-            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-                rows = encoder.trunk(encoder.mel(wave[None]))[0]
-            first, count = entry.start // FRAME, entry.samples // FRAME
-            hidden[first : first + count] = rows[:count].float().numpy()
+    store, config = Store(folder), config or ContentTraining()
+    device = next(encoder.parameters()).device
+    entries = sorted(store.entries, key=lambda e: e.samples)
+
+    def make(number: int) -> list[Tensor]:
+        waves = [
+            torch.from_numpy(resample(store.audio(e), 24_000, 16_000))
+            for e in entries[number * TOGETHER : (number + 1) * TOGETHER]
+        ]
+        longest = max((len(w) for w in waves), default=1)
+        longest += -longest % BUCKET  # few shapes: kernels are built per shape
+        padded = [F.pad(w, (0, longest - len(w))) for w in waves]
+        return [torch.stack(padded)] if padded else []
+
+    feed = Feed(make, config, device)
+    with store.fill("hidden.f16", "float16", FRAME, config.model.width) as hidden:
+        for number in range(-(-len(entries) // TOGETHER)):
+            part = entries[number * TOGETHER : (number + 1) * TOGETHER]
+            counts = [e.samples // FRAME for e in part]
+            (waves,) = feed(number)
+            frame = torch.arange(waves.shape[1] // 320, device=device)
+            mask = frame < torch.tensor(counts, device=device)[:, None]
+            with torch.inference_mode(), half(device):
+                rows = encoder.trunk(encoder.mel(waves), mask[:, None, None]).float().cpu().numpy()
+            for entry, count, row in zip(part, counts, rows, strict=True):
+                hidden[entry.start // FRAME : entry.start // FRAME + count] = row[:count]
             if progress:
-                progress(i + 1, len(store.entries))
+                progress(min((number + 1) * TOGETHER, len(entries)), len(entries))
 
 
 class Frames:
@@ -113,12 +134,12 @@ class Frames:
             part = slice(at, at + size)
             rows.append((self.hidden[first : first + size], ids[part], prosody[part]))
         longest = crop
-        hidden = torch.zeros(len(rows), longest, self.hidden.shape[1])
+        hidden = torch.zeros(len(rows), longest, self.hidden.shape[1], dtype=torch.float16)
         mask = torch.zeros(len(rows), longest, dtype=torch.bool)
         ids = torch.full((len(rows), longest), -100)
         prosody = torch.zeros(len(rows), longest, 3)
         for i, (h, d, p) in enumerate(rows):
-            hidden[i, : len(d)] = torch.from_numpy(h.astype(np.float32))
+            hidden[i, : len(d)] = torch.from_numpy(np.array(h))
             mask[i, : len(d)] = True
             ids[i, : len(d)] = torch.from_numpy(d)
             prosody[i, : len(d)] = torch.from_numpy(p)
@@ -153,6 +174,10 @@ def train_content(
     top = [p for b in encoder.blocks[config.model.frozen_layers :] for p in b.parameters()]
     fresh = [*quantiser.parameters(), *readout.parameters()]
     clips = Clips(Frames(folder, config.model.width), config)
+    device = place(config)
+    for module in (encoder, quantiser, readout):
+        module.to(device)
+    feed = Feed(clips.batch, config, device)
     generator = torch.Generator().manual_seed(config.seed)
     last: list[Tensor] = []
 
@@ -162,12 +187,12 @@ def train_content(
             rows: list[Tensor] = []
             while sum(map(len, rows)) < 4 * len(quantiser.codebook):  # four vectors to a code
                 with torch.no_grad():
-                    batch = clips.batch(step + len(rows))
+                    batch = feed.moved(clips.batch(step + len(rows)))
                     rows.append(_forward(encoder, quantiser, readout, batch)[1])
             quantiser.start(torch.cat(rows), 10, generator)
 
     def losses(number: int) -> dict[str, Tensor]:
-        parts, vectors = _forward(encoder, quantiser, readout, clips.batch(number))
+        parts, vectors = _forward(encoder, quantiser, readout, feed(number))
         last[:] = [vectors]
         return {**parts, "used": (quantiser.usage > 0.1).float().mean()}
 
@@ -209,8 +234,11 @@ def _forward(
     encoder: ContentEncoder, quantiser: Quantiser, readout: Readout, batch: list[Tensor]
 ) -> tuple[dict[str, Tensor], Tensor]:
     hidden, mask, ids, target = batch
-    with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):  # faster backward
-        features = encoder.top(hidden, mask[:, None, None])
+    kernels = [SDPBackend.MATH]  # on a CPU its backward is the faster
+    if hidden.is_cuda:
+        kernels += [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.FLASH_ATTENTION]
+    with half(hidden.device), sdpa_kernel(kernels):
+        features = encoder.top(hidden.float(), mask[:, None, None])
         vectors, _, z = quantiser(features)
         logits, prosody = readout(vectors)
     parts = losses(logits, prosody.float(), ids, target, mask)
@@ -235,8 +263,9 @@ def _batched(
             first = entry.start // FRAME
             rows = frames.hidden[first : first + count].astype(np.float32)
             hidden[i, :count], mask[i, :count] = torch.from_numpy(rows), True
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            features = encoder.top(hidden, mask[:, None, None])
+        device = next(encoder.parameters()).device
+        with torch.no_grad(), half(device):
+            features = encoder.top(hidden.to(device), mask[:, None, None].to(device))
         yield part, features  # outside: what the reader does keeps its own precision
 
 
@@ -252,11 +281,13 @@ def write_tokens(
     with frames.store.fill("tokens.i16", "int16", 960) as tokens, torch.no_grad():
         for entries, features in _batched(frames, encoder):
             codes = quantiser.codes(quantiser.project(features.float()))
-            logits = readout(quantiser.embed(codes))[0].float().log_softmax(-1)
-            for entry, row, scores in zip(entries, codes.numpy(), logits.numpy(), strict=True):
+            for entry, row in zip(entries, codes.cpu().numpy(), strict=True):
                 count = entry.samples // 960
                 tokens[entry.start // 960 : entry.start // 960 + count] = row[:count]
-                if entry.name not in frames.exact:
-                    known[entry.name] = scores[: 2 * count].copy()
-    np.save(frames.store.folder / "codebook.npy", quantiser.codebook.numpy())
+            asked = [i for i, e in enumerate(entries) if e.name not in frames.exact]
+            if asked:
+                logits = readout(quantiser.embed(codes[asked]))[0].float().log_softmax(-1)
+                for i, scores in zip(asked, logits.cpu().numpy(), strict=True):
+                    known[entries[i].name] = scores[: entries[i].samples // FRAME].copy()
+    np.save(frames.store.folder / "codebook.npy", quantiser.codebook.cpu().numpy())
     return known

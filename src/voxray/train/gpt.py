@@ -20,6 +20,7 @@ from voxray.config import GPTConfig
 from voxray.models.gpt import GPT
 from voxray.sites import record
 
+from .feed import Feed, half, place
 from .label import Label, read_labels
 from .run import Run, Say, Schedule, Task, fit, silent
 from .store import Entry, Store
@@ -143,13 +144,13 @@ def window_bias(
     before, jittered by a phoneme, and always holds the right one.
     """
     batch, rows = pointer.shape
-    before = torch.cat([torch.zeros(batch, 1, dtype=torch.long), pointer[:, :-1]], dim=1)
-    jitter = torch.randint(0, 2, (2, batch, rows), generator=generator)
+    before = F.pad(pointer[:, :-1], (1, 0))
+    jitter = torch.randint(0, 2, (2, batch, rows), generator=generator, device=pointer.device)
     low = torch.minimum(before - BACK - jitter[0], pointer)
     high = torch.maximum(before + AHEAD + jitter[1], pointer)
-    place = torch.arange(phones + rows)
-    near = (place >= low[..., None]) & (place <= high[..., None]) & (place < phones)
-    bias = torch.zeros(batch, n_head, rows, phones + rows)
+    column = torch.arange(phones + rows, device=pointer.device)
+    near = (column >= low[..., None]) & (column <= high[..., None]) & (column < phones)
+    bias = torch.zeros(batch, n_head, rows, phones + rows, device=pointer.device)
     closed = torch.where(near, 0.0, FAR)  # [B, S+1, L]
     for head in heads:
         bias[:, head] = closed
@@ -162,8 +163,9 @@ def gpt_losses(
     """Token cross-entropy (and its accuracy) and the guided heads' loss (and its accuracy)."""
     ids, lengths, tokens, targets, pointer = batch
     if spoil:
-        others = torch.randint(model.config.codebook_size, tokens.shape, generator=generator)
-        wrong = torch.rand(tokens.shape, generator=generator) < spoil
+        where, codes = tokens.device, model.config.codebook_size
+        others = torch.randint(codes, tokens.shape, generator=generator, device=where)
+        wrong = torch.rand(tokens.shape, generator=generator, device=where) < spoil
         tokens = torch.where(wrong, others, tokens)
     layers: dict[int, list[int]] = {}
     for layer, head in model.config.guided_heads:
@@ -174,7 +176,7 @@ def gpt_losses(
         for layer, heads in layers.items()
     }
     names = [f"blocks.{layer}.attn.pattern" for layer in layers]
-    with record(model, names) as seen, torch.autocast("cpu", torch.bfloat16):
+    with record(model, names) as seen, half(ids.device):
         logits = model(ids, lengths, tokens, None, None, bias)
     logits = logits.float()
     live = targets != IGNORE
@@ -195,16 +197,22 @@ def train_gpt(folder: Path, out: Path, config: GPTTraining, say: Say = silent) -
     """Train on a store with tokens and labels; resumes from `out`."""
     torch.manual_seed(config.seed)  # initial weights only
     model = GPT(config.model.model_copy(update={"dropout": config.dropout}))
+    device = place(config)
+    model.to(device)
     data, held = Sequences(folder), Sequences(folder, "dev")
 
+    def make(number: int) -> list[Tensor]:
+        return data.batch(config, np.random.default_rng((config.seed, number)))
+
+    feed = Feed(make, config, device)
+
     def losses(number: int) -> dict[str, Tensor]:
-        rng = np.random.default_rng((config.seed, number))
-        dice = torch.Generator().manual_seed(number)
-        return gpt_losses(model, data.batch(config, rng), dice, config.spoil)
+        dice = torch.Generator(device).manual_seed(number)
+        return gpt_losses(model, feed(number), dice, config.spoil)
 
     def validate() -> dict[str, float]:
-        batch = held.batch(config, np.random.default_rng(0))
-        parts = gpt_losses(model, batch, torch.Generator().manual_seed(0))
+        batch = feed.moved(held.batch(config, np.random.default_rng(0)))
+        parts = gpt_losses(model, batch, torch.Generator(device).manual_seed(0))
         return {"loss": float(parts["token"]), **{k: float(v) for k, v in parts.items()}}
 
     weights = {"token": 1.0, "guide": config.guide}

@@ -15,6 +15,7 @@ from torch import Tensor
 from voxray.models.generator import Generator
 
 from .autoencoder import spectral_loss
+from .feed import Feed, half, place
 from .losses import kl_divergence
 from .prior import PriorTraining, guide_loss, predict, slow_and_fast, text_parts
 from .run import Run, Say, Task, fit, silent
@@ -35,11 +36,12 @@ class JointTraining(PriorTraining):
 def joint_losses(model: Generator, batch: list[Tensor], step: int) -> dict[str, Tensor]:
     """Spectral loss of the decoded sample, its KL, guide, and the share of variance not explained."""
     wave, f0, band = batch[0], batch[5], batch[6]
-    dice = torch.Generator().manual_seed(step)
+    dice = torch.Generator(wave.device).manual_seed(step)
     z, log_std = sample_latents(model, wave, f0, dice, moved=True)
     out, speaker, pattern = predict(model, batch, dice)
-    with torch.autocast("cpu", torch.bfloat16):
-        made = model.decoder(z, None, torch.randn(wave.shape, generator=dice), f0)
+    source = torch.randn(wave.shape, generator=dice, device=wave.device)
+    with half(wave.device):
+        made = model.decoder(z, None, source, f0)
         placed = model.flow(z, out.mask, speaker)
     error = (placed.float() - out.mean.float()).square()
     return {
@@ -54,15 +56,22 @@ def train_joint(
     folder: Path, out: Path, model: Generator, config: JointTraining, say: Say = silent
 ) -> Generator:
     """Train on a store with tokens and labels; `model` has been through parts 1 and 2."""
+    device = place(config)
+    model.to(device)
     model.codebook.copy_(torch.from_numpy(np.load(folder / "codebook.npy")))
     data, held = Aligned(folder), Aligned(folder, "dev")
 
+    def make(number: int) -> list[Tensor]:
+        return data.aligned(config, np.random.default_rng((config.seed, number)))
+
+    feed = Feed(make, config, device)
+
     def losses(number: int) -> dict[str, Tensor]:
-        rng = np.random.default_rng((config.seed, number))
-        return joint_losses(model, data.aligned(config, rng), number)
+        return joint_losses(model, feed(number), number)
 
     def validate() -> dict[str, float]:
-        parts = joint_losses(model, held.aligned(config, np.random.default_rng(0)), 0)
+        batch = feed.moved(held.aligned(config, np.random.default_rng(0)))
+        parts = joint_losses(model, batch, 0)
         rows = {name: float(value) for name, value in parts.items()}
         return {"loss": rows["spectrum"] + config.kl * rows["kl"], **rows}
 

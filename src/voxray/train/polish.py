@@ -22,6 +22,7 @@ from voxray.models.generator import Generator
 from voxray.models.posterior_mel import PITCH_LATENTS, pitch_latents
 
 from .autoencoder import spectral_loss
+from .feed import Feed, half, place
 from .losses import adversarial_loss, discriminator_loss, feature_loss
 from .prior import PriorTraining, predict
 from .run import Run, Say, Task, fit, silent
@@ -46,7 +47,7 @@ def expected_latents(model: Generator, batch: list[Tensor], dice: torch.Generato
     """What the prior says of a batch's segments, with their true pitch: latents [B, Z, T]."""
     with torch.no_grad():
         out, speaker, _ = predict(model, batch, dice)
-        with torch.autocast("cpu", torch.bfloat16):
+        with half(out.mean.device):
             z = model.flow.inverse(out.mean, out.mask, speaker).float()
         return torch.cat([pitch_latents(batch[5]).transpose(1, 2), z[:, PITCH_LATENTS:]], dim=1)
 
@@ -65,10 +66,11 @@ def polish_losses(
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Losses of decoder and discriminators, and the waves [B, N] made; `heard`: the GAN counts."""
     wave, f0, band = batch[0], batch[5], batch[6]
-    dice = torch.Generator().manual_seed(step)
+    dice = torch.Generator(wave.device).manual_seed(step)
     z = expected_latents(model, batch, dice)
-    with torch.autocast("cpu", torch.bfloat16):
-        made = model.decoder(z, None, torch.randn(wave.shape, generator=dice), f0).audio
+    source = torch.randn(wave.shape, generator=dice, device=wave.device)
+    with half(wave.device):
+        made = model.decoder(z, None, source, f0).audio
     real = _judged(judge, wave, learn=True)
     parts = {
         "spectrum": spectral_loss(made, wave, band),
@@ -88,20 +90,26 @@ def train_polish(
 ) -> Generator:
     """Train on a store with tokens and labels; `model` has a trained prior."""
     torch.manual_seed(config.seed)  # initial weights of the discriminators only
-    judge = SpectralDiscriminators(config.discriminators)
+    device = place(config)
+    model.to(device)
+    judge = SpectralDiscriminators(config.discriminators).to(device)
     run = Run(out, {"generator": model, "judge": judge})
     data, held = Aligned(folder), Aligned(folder, "dev")
     for part in (model.prior, model.flow, model.speaker):
         part.requires_grad_(False).eval()  # without dropout, as when speaking
 
+    def make(number: int) -> list[Tensor]:
+        return data.aligned(config, np.random.default_rng((config.seed, number)))
+
+    feed = Feed(make, config, device)
+
     def losses(number: int) -> dict[str, Tensor]:
-        batch = data.aligned(config, np.random.default_rng((config.seed, number)))
-        return polish_losses(model, judge, batch, number, number >= config.alone)[0]
+        return polish_losses(model, judge, feed(number), number, number >= config.alone)[0]
 
     def validate() -> dict[str, float]:
-        batch = held.aligned(config, np.random.default_rng(0))
+        batch = feed.moved(held.aligned(config, np.random.default_rng(0)))
         parts, audio = polish_losses(model, judge, batch, 0, True)
-        run.hear("polished", audio[0].float().numpy(), model.config.sample_rate)
+        run.hear("polished", audio[0].float().cpu().numpy(), model.config.sample_rate)
         return {"loss": float(parts["spectrum"]), **{k: float(v) for k, v in parts.items()}}
 
     weight = config.adversary

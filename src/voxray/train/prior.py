@@ -24,6 +24,7 @@ from voxray.models.posterior_mel import PITCH_LATENTS, MelPosterior
 from voxray.models.prior import PriorOutput
 from voxray.sites import record
 
+from .feed import Feed, half, place
 from .run import Run, Say, Schedule, Task, fit, silent
 from .segments import Aligned, sample_latents, spoilt
 from .start import start_prior
@@ -47,6 +48,7 @@ class PriorTraining(Schedule):
     spoil: float = 0.2  # share of tokens that are replaced by others, in runs
     copy_weight: float = 2.0  # of the log-mel's error, when the prior's mean is taken as it is
     flow_from: int = 0  # step from which the flow learns; the identity before
+    teach: float = 0.0  # weight of the speaker vector's distance from a pretrained encoder's
     freeze_text: bool = False  # the prior's text encoder stands still until the loss is flat
 
 
@@ -63,9 +65,11 @@ def guide_loss(pattern: Tensor, pointer: Tensor) -> tuple[Tensor, Tensor]:
 def loosened(pointer: Tensor, dice: torch.Generator) -> Tensor:
     """Pointers [B, T] as a GPT would give them: up to 60 ms early or late, in a quarter of rows none."""
     count, frames = pointer.shape
-    late = torch.randint(-LOOSE, LOOSE + 1, (count, 1), generator=dice)
-    moved = pointer.gather(1, (torch.arange(frames)[None] + late).clamp(0, frames - 1))
-    known = torch.rand(count, 1, generator=dice) >= UNKNOWN
+    at = pointer.device
+    late = torch.randint(-LOOSE, LOOSE + 1, (count, 1), generator=dice, device=at)
+    frame = torch.arange(frames, device=at)[None]
+    moved = pointer.gather(1, (frame + late).clamp(0, frames - 1))
+    known = torch.rand(count, 1, generator=dice, device=at) >= UNKNOWN
     return torch.where(known, moved, torch.full_like(moved, -1))
 
 
@@ -85,34 +89,43 @@ def predict(
     _, tokens, ids, lengths, reference = batch[:5]
     if spoil:
         tokens = spoilt(tokens, spoil, dice)
-    with record(model, ["prior.attn.pattern"]) as seen, torch.autocast("cpu", torch.bfloat16):
+    with record(model, ["prior.attn.pattern"]) as seen, half(tokens.device):
         speaker = model.speaker_vector(reference)[..., None]
         features = model.features(tokens)
-        frames = torch.full((len(tokens),), features.shape[2])
+        frames = torch.full((len(tokens),), features.shape[2], device=tokens.device)
         pointer = loosened(batch[7], dice)
         out = model.prior(features, frames, ids, lengths, speaker, pointer=pointer)
     return out, speaker, seen["prior.attn.pattern"][0]
 
 
 def prior_losses(
-    model: Generator, batch: list[Tensor], step: int, flow: bool = True, spoil: float = 0.0
+    model: Generator,
+    batch: list[Tensor],
+    step: int,
+    flow: bool = True,
+    spoil: float = 0.0,
+    student: nn.Linear | None = None,
 ) -> dict[str, Tensor]:
-    """Negative log-likelihood per latent value, the mean's share of variance not explained, guide, and
-    the error of the log-mel that the mean alone comes to.
+    """Negative log-likelihood per latent value, the mean's share of variance not explained, guide, the
+    error of the log-mel that the mean alone comes to, and the distance of the speaker from a teacher's.
     """
-    dice = torch.Generator().manual_seed(step)
+    dice = torch.Generator(batch[0].device).manual_seed(step)
     with torch.no_grad():
         sample, _ = sample_latents(model, batch[0], batch[5], dice)
     out, speaker, pattern = predict(model, batch, dice, spoil)
     placed, plain = sample, out.mean
     if flow:
-        with torch.autocast("cpu", torch.bfloat16):
+        with half(sample.device):
             placed = model.flow(sample, out.mask, speaker)
             plain = model.flow.inverse(out.mean, out.mask, speaker)
     mean, log_std, placed = out.mean.float(), out.log_std.float().clamp(-6, 3), placed.float()
     error = (placed - mean).square()
     guide, hit = guide_loss(pattern, batch[7])
+    taught = {}
+    if student is not None:
+        taught["teach"] = teaching_loss(student, speaker, batch[8])
     return {
+        **taught,
         "nll": (log_std + 0.5 * error * torch.exp(-2 * log_std)).mean(),
         "unexplained": (error.mean((0, 2)) / placed.var((0, 2))).mean(),
         "first": (error.mean((0, 2)) / placed.var((0, 2)))[:12].mean(),
@@ -120,6 +133,12 @@ def prior_losses(
         "guide": guide,
         "pointer": hit,
     }
+
+
+def teaching_loss(student: nn.Linear, speaker: Tensor, target: Tensor) -> Tensor:
+    """How far a linear map of the speaker vectors [B, G, 1] points from the teacher's [B, E]: 1 - cosine."""
+    said = student(speaker[..., 0].float())
+    return 1.0 - torch.cosine_similarity(said, target, dim=1).mean()
 
 
 def slow_and_fast(model: Generator, parts: Sequence[nn.Module]) -> list[dict[str, Any]]:
@@ -137,32 +156,55 @@ def text_parts(model: Generator) -> list[nn.Module]:
     return [model.prior.text_encoder, model.prior.text_embedding]
 
 
+def _student(model: Generator, data: Aligned) -> nn.Linear:
+    """The map from our speaker vector to the pretrained encoder's; ValueError without its vectors."""
+    known = next(iter(data.taught.values()), None)
+    if known is None:
+        raise ValueError(
+            "teach: the corpus has no speakers.npy (train/speakers.py, embed_speakers)"
+        )
+    return nn.Linear(model.config.speaker.speaker_width, len(known))
+
+
 def train_prior(
     folder: Path, out: Path, model: Generator, config: PriorTraining, say: Say = silent
 ) -> Generator:
     """Train on a store with tokens and labels; `model` holds trained posterior and decoder."""
-    run = Run(out, {"generator": model})
     data, held = Aligned(folder), Aligned(folder, "dev")
+    device = place(config)
+    model.to(device)
+    student = _student(model, data).to(device) if config.teach else None
+    run = Run(out, {"generator": model, **({"student": student} if student else {})})
     model.codebook.copy_(torch.from_numpy(np.load(folder / "codebook.npy")))
     if not (out / "state.pt").exists():
         share = start_prior(model, data, config, config.fit_batches, config.spoil)
         say(f"codes and speaker leave {share:.3f} of the latents' variance to learn")
         run.save()
 
+    def make(number: int) -> list[Tensor]:
+        return data.aligned(config, np.random.default_rng((config.seed, number)))
+
+    feed = Feed(make, config, device)
+
     def losses(number: int) -> dict[str, Tensor]:
-        batch = data.aligned(config, np.random.default_rng((config.seed, number)))
-        return prior_losses(model, batch, number, number >= config.flow_from, config.spoil)
+        batch = feed(number)
+        flow = number >= config.flow_from
+        return prior_losses(model, batch, number, flow, config.spoil, student)
 
     def validate() -> dict[str, float]:
-        parts = prior_losses(
-            model, held.aligned(config, np.random.default_rng(0)), 0, run.step >= config.flow_from
-        )
+        batch = feed.moved(held.aligned(config, np.random.default_rng(0)))
+        parts = prior_losses(model, batch, 0, run.step >= config.flow_from)
         return {"loss": float(parts["nll"]), **{k: float(v) for k, v in parts.items()}}
 
     task = Task(
-        slow_and_fast(model, (model.prior, model.flow)),
+        slow_and_fast(model, [model.prior, model.flow, *([student] if student else [])]),
         losses,
-        {"nll": 1.0, "guide": config.guide, "copy": config.copy_weight},
+        {
+            "nll": 1.0,
+            "guide": config.guide,
+            "copy": config.copy_weight,
+            **({"teach": config.teach} if config.teach else {}),
+        },
         later=text_parts(model) if config.freeze_text else (),
         validate=validate if held.entries else None,
     )

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from voxray.config import Config
 
@@ -67,6 +68,8 @@ class Schedule(Config):
     gain: float = 0.005  # the least relative gain that counts
     joint_rate: float = 0.2  # share of the rate once everything is tuned
     seed: int = 1
+    device: str = "cpu"  # auto: the first GPU where there is one
+    workers: int = 0  # processes that make batches ahead
 
 
 @dataclass
@@ -129,6 +132,9 @@ class Run:
                 group["fused"] = optimizer.defaults.get("fused")
         known = ("step", "best", "stale", "joint", "average")
         self.progress = Progress(**{k: state[k] for k in known if k in state})
+        places = {name: parameter.device for name, parameter in self.named()}
+        average = self.progress.average
+        self.progress.average = {k: v.to(places[k]) for k, v in average.items()}
         torch.set_rng_state(state["rng"])
         return True
 
@@ -198,13 +204,17 @@ class Run:
         """Move the average towards the weights; faster at the start of a run."""
         decay = min(decay, (1 + self.step) / (10 + self.step))
         average = self.progress.average
+        ours: list[Tensor] = []
+        theirs: list[Tensor] = []
         for name, parameter in self.named():
             if not parameter.requires_grad:
                 continue
             if name not in average:
                 average[name] = parameter.detach().clone()
-            else:
-                average[name].lerp_(parameter, 1 - decay)
+            ours.append(average[name])
+            theirs.append(parameter.detach())
+        if ours:
+            get_ema_multi_avg_fn(decay)(ours, theirs, 0)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

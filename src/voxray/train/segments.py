@@ -13,10 +13,12 @@ from voxray.audio import resample
 from voxray.models.generator import Generator
 from voxray.models.posterior_mel import MelPosterior
 
+from .feed import half
 from .label import read_labels
+from .speakers import speaker_targets
 from .store import Entry, Store
 
-REFERENCE_SECONDS = 2.4
+REFERENCE_SECONDS = 4.0
 
 
 class SegmentSize(Protocol):
@@ -44,10 +46,9 @@ class Segments:
     def reference(self, entry: Entry, rng: np.random.Generator) -> np.ndarray:
         """A stretch of 16 kHz audio by the same speaker, from another clip where there is one."""
         pool = [e for e in self.by_speaker[entry.speaker] if e is not entry] or [entry]
-        wave = self.store.audio(pool[int(rng.integers(len(pool)))])
-        size = int(REFERENCE_SECONDS * 24_000)
-        if len(wave) < size:
-            wave = np.tile(wave, -(-size // len(wave)))
+        wave, size = self.store.audio(_one(pool, rng)), int(REFERENCE_SECONDS * 24_000)
+        while len(wave) < size:
+            wave = np.concatenate([wave, self.store.audio(_one(pool, rng))])
         at = int(rng.integers(0, len(wave) - size + 1))
         return resample(wave[at : at + size], 24_000, 16_000)
 
@@ -76,13 +77,16 @@ class Aligned(Segments):
         self.tokens = self.store.array("tokens.i16", "int16", 960)
         self.labels = read_labels(folder, ("labels.jsonl", "labels_people.jsonl"))
         self.entries = [e for e in self.entries if e.name in self.labels]
+        self.taught = speaker_targets(self.store)
 
     def aligned(self, config: SegmentSize, rng: np.random.Generator) -> list[Tensor]:
         """wave [B, 960 S], tokens [B, S], ids [B, P], lengths [B], reference [B, M], F0 [B, 4 S] in
-        Hz, band [B] as a share of Nyquist, pointer [B, 2 S] to the phoneme of each frame (-1: none).
+        Hz, band [B] as a share of Nyquist, pointer [B, 2 S] to the phoneme of each frame (-1: none),
+        and what a pretrained encoder says of the speaker [B, E] (E = 0 without one).
         """
         size = config.segment_tokens
         waves, tokens, texts, references, pitches, bands, pointers = [], [], [], [], [], [], []
+        speakers = []
         while len(waves) < config.batch:
             entry = self.entries[int(rng.integers(len(self.entries)))]
             total = entry.samples // 960
@@ -102,6 +106,7 @@ class Aligned(Segments):
             references.append(self.reference(entry, rng))
             pitches.append(self.f0[first * 4 : (first + size) * 4].astype(np.float32))
             bands.append(min(1.0, entry.band_hz * 0.95 / 12_000))
+            speakers.append(self.taught.get(entry.speaker, np.zeros(0, np.float32)))
         padded = torch.zeros(config.batch, config.max_phones, dtype=torch.long)
         for row, ids in zip(padded, texts, strict=True):
             row[: len(ids)] = torch.from_numpy(np.asarray(ids))
@@ -114,7 +119,12 @@ class Aligned(Segments):
             torch.from_numpy(np.stack(pitches)),
             torch.tensor(bands, dtype=torch.float32),
             torch.from_numpy(np.stack(pointers)),
+            torch.from_numpy(np.stack(speakers)),
         ]
+
+
+def _one(pool: list[Entry], rng: np.random.Generator) -> Entry:
+    return pool[int(rng.integers(len(pool)))]
 
 
 def _pointer(spans: np.ndarray, frames: int) -> np.ndarray:
@@ -130,13 +140,14 @@ def spoilt(tokens: Tensor, share: float, dice: torch.Generator) -> Tensor:
     fourth row stays whole.
     """
     count, length = tokens.shape
-    begins = torch.rand(count, length, generator=dice) < share / 4
-    goes_on = torch.rand(count, length, generator=dice) < 0.75
-    wrong, state = torch.zeros_like(begins), torch.zeros(count, dtype=torch.bool)
+    at = tokens.device
+    begins = torch.rand(count, length, generator=dice, device=at) < share / 4
+    goes_on = torch.rand(count, length, generator=dice, device=at) < 0.75
+    wrong, state = torch.zeros_like(begins), torch.zeros(count, dtype=torch.bool, device=at)
     for step in range(length):
         state = begins[:, step] | (state & goes_on[:, step])
         wrong[:, step] = state
-    wrong &= torch.rand(count, 1, generator=dice) >= 0.25
+    wrong &= torch.rand(count, 1, generator=dice, device=at) >= 0.25
     return torch.where(wrong, tokens.roll((1, 7), (0, 1)), tokens)
 
 
@@ -146,6 +157,7 @@ def sample_latents(
     """A draw from the posterior and its log-std, [B, Z, T] each; `moved`: with its network."""
     if not isinstance(model.posterior, MelPosterior):
         raise ValueError("training needs the posterior encoder `MelPosterior`")
-    with torch.autocast("cpu", torch.bfloat16):
+    with half(wave.device):
         mean, log_std = model.posterior(wave, f0, moved)
-    return mean + torch.randn(mean.shape, generator=dice) * log_std.exp(), log_std
+    noise = torch.randn(mean.shape, generator=dice, device=mean.device)
+    return mean + noise * log_std.exp(), log_std

@@ -32,6 +32,7 @@ from .content import (
     train_content,
     write_tokens,
 )
+from .feed import place
 from .gpt import GPTTraining, train_gpt
 from .joint import JointTraining, train_joint
 from .label import align_people
@@ -53,7 +54,7 @@ def run_content(data: Path, out: Path, settings: str, say: Say, start: Path | No
     encoder = content_from_whisper(start, config.model) if start else ContentEncoder(config.model)
     if not Store(data).whole("hidden.f16", "float16", 480, config.model.width):
         say("lower blocks of the content encoder, once for every clip")
-        cache_hidden(data, encoder.eval())
+        cache_hidden(data, encoder.eval().to(place(config)), config=config)
     encoder, quantiser, readout = train_content(data, out, encoder.train(), config, say)
     for module in (encoder, quantiser, readout):
         module.eval()

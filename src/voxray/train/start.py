@@ -43,7 +43,7 @@ def start_prior(
     wide = direct.codes.in_features
     _level_speakers(model, data, size, batches)
     gram, cross, power, count = _moments(model, data, size, range(batches), spoil)
-    ridge = torch.full((len(gram),), 1e-3 * count, dtype=gram.dtype)  # codes: unit variance, too
+    ridge = torch.full_like(gram[0], 1e-3 * count)  # codes: unit variance, too
     ridge[wide:-1], ridge[-1] = SPEAKER_RIDGE * count, 1e-6 * count
     weight = torch.linalg.solve(gram + torch.diag(ridge), cross)  # [K C + G + 1, Z]
     direct.codes.weight.copy_(weight[:wide].t())
@@ -62,8 +62,9 @@ def start_prior(
 
 def _level_speakers(model: Generator, data: Aligned, size: SegmentSize, batches: int) -> None:
     """Scale the speaker encoder's last map so that its vectors have zero mean and unit variance."""
+    device = model.codebook.device
     drawn = [data.aligned(size, np.random.default_rng((7, n)))[4] for n in range(batches)]
-    vectors = torch.cat([model.speaker_vector(reference) for reference in drawn])  # [N, G]
+    vectors = torch.cat([model.speaker_vector(wave.to(device)) for wave in drawn])  # [N, G]
     project, spread = model.speaker.project, vectors.std(0).clamp_min(1e-6)
     project.weight.div_(spread[:, None])
     project.bias.sub_(vectors.mean(0)).div_(spread)
@@ -96,8 +97,9 @@ def _frames(
 ) -> tuple[Tensor, Tensor]:
     """Inputs [N, K C + G + 1] of the linear path and the latents [N, Z] of a batch's frames."""
     assert model.prior.direct is not None
-    batch = data.aligned(size, np.random.default_rng((7, number)))
-    dice = torch.Generator().manual_seed(number)
+    device = model.codebook.device
+    batch = [x.to(device) for x in data.aligned(size, np.random.default_rng((7, number)))]
+    dice = torch.Generator(device).manual_seed(number)
     z, _ = sample_latents(model, batch[0], batch[5], dice)
     features = model.features(spoilt(batch[1], spoil, dice))
     around = model.prior.direct.around(features)  # [B, K C, T]
