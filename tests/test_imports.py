@@ -31,13 +31,14 @@ RANKS = (
         "synthesis",
         "interventions",
     }
-    | {"watch"},
+    | {"watch", "token_pool", "pacing"},
     {"pipeline", "batching", "train", "article"},
     {"engine"},
     {"steer", "explain"},
     {"evaluate", "compress", "forensics"},
     {"trust"},
     {"serve"},
+    {"studio"},
     {"commands", "__main__"},
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}

@@ -26,6 +26,7 @@ from . import (
     say,
     serve,
     steer,
+    studio,
     text,
     tokens,
     train,
@@ -62,6 +63,7 @@ app.add_typer(text.app, name="text")
 app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("serve")(serve.serve)
+app.command("studio")(studio.studio)
 app.command("measure")(measure.measure)
 app.command("tune")(tune.tune)
 app.add_typer(compress.app, name="compress")

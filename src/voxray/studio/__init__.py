@@ -1,0 +1,16 @@
+"""The studio: voxray in the browser, on one's own machine. Thin: the engine speaks, trust decides.
+
+    app = create_app(Settings())     # an ASGI application
+    voxray studio                    # the same, on 127.0.0.1
+
+`actions` are what the page's buttons do (plain functions, no browser needed), `figures` draws, `strings`
+holds every word in English and Chinese, `page` puts the components together, `guard` is what every
+request passes first.
+"""
+
+from __future__ import annotations
+
+from .app import create_app
+from .settings import Settings
+
+__all__ = ["Settings", "create_app"]

@@ -1,0 +1,322 @@
+"""Every word of the page, in English and Chinese: key -> (English, Chinese).
+
+A test holds that no key is missing or unused and that both say the same placeholders. What the library
+itself says (answers, findings, refusals without an entry under `error.`) stays English.
+"""
+
+from __future__ import annotations
+
+from ..serve.errors import problem_of
+
+LANGUAGES = ("en", "zh")
+NAMES = {"en": "English", "zh": "中文"}
+
+TABLE: dict[str, tuple[str, str]] = {
+    "title": ("voxray studio", "voxray 工作室"),
+    "lead": (
+        "Type, choose a voice, listen – and ask why it sounds as it does. Everything stays on this machine.",
+        "输入文字，选择声音，聆听，再问问它为什么这样说。一切都留在本机。",
+    ),
+    "other": ("中文", "English"),
+    "tab.speak": ("Speak", "说话"),
+    "tab.script": ("Script", "剧本"),
+    "tab.voice": ("New voice", "新声音"),
+    "tab.verify": ("Verify", "查验"),
+    "tab.tune": ("Fine-tune", "微调"),
+    # speak
+    "text": ("What to say", "要说的话"),
+    "text.example": (
+        "I really mean it, you know.",
+        "今天的天气真不错，我们去公园散步吧。",
+    ),
+    "text.hint": ("English or Mandarin, or both", "英文、中文均可，也可混用"),
+    "voice": ("Voice", "声音"),
+    "seed": ("Seed", "种子"),
+    "seed.info": ("Same seed, same speech; empty: a new one", "种子相同，结果相同；留空则随机"),
+    "speed": ("Speed", "语速"),
+    "temperature": ("Liveliness (temperature)", "生动程度（温度）"),
+    "temperature.info": ("0: the model's own choice of it", "0：用模型自己的设定"),
+    "more": ("More settings", "更多设置"),
+    "speak": ("Speak", "说出来"),
+    "stop": ("Stop", "停止"),
+    "speaking": ("Speaking … {share}", "正在说…… {share}"),
+    "waiting": ("Getting ready …", "正在准备……"),
+    "stopped": ("Stopped.", "已停止。"),
+    "spoken": ("Said in {seconds} s.", "用时 {seconds} 秒。"),
+    "take.a": ("A", "A"),
+    "take.b": ("B – with your changes", "B – 改动之后"),
+    "facts": (
+        "{seconds} s · seed {seed} · model {model} · record {record}",
+        "{seconds} 秒 · 种子 {seed} · 模型 {model} · 记录 {record}",
+    ),
+    "download": ("Download:", "下载："),
+    "strip.title": (
+        "{count} speech tokens; bars show how open each choice was, up to {nats} nats",
+        "{count} 个语音单元；竖条表示每次选择的不确定程度，最高 {nats} 奈特",
+    ),
+    "strip.token": (
+        "token {token}, sound {symbol}, {seconds} s, entropy {nats} nats",
+        "单元 {token}，音素 {symbol}，{seconds} 秒，熵 {nats} 奈特",
+    ),
+    "key.f0": ("pitch", "音高"),
+    "key.entropy": ("how open the choice was", "选择的不确定程度"),
+    "key.vowel": ("vowel", "元音"),
+    "key.consonant": ("consonant", "辅音"),
+    "key.onset": ("zero onset", "零声母"),
+    "key.silence": ("pause", "停顿"),
+    # why
+    "pick": (
+        "Click a moment or a word in the picture, or choose here.",
+        "点击图中的某一刻或某个词，也可以在这里选择。",
+    ),
+    "moment": ("Moment (seconds)", "时刻（秒）"),
+    "word": ("Word", "词"),
+    "why.head": ("Why does it sound like this?", "为什么是这个声音？"),
+    "why": ("Why here?", "这里为什么？"),
+    "why.word": ("Why this word?", "这个词为什么？"),
+    "why.asking": (
+        "Saying it again with one thing changed at a time. This takes a while …",
+        "每次只改动一处，重新说一遍。需要一些时间……",
+    ),
+    "why.done": ("Answered.", "已回答。"),
+    "why.faithful": ("How far to trust this:", "可信程度："),
+    "why.gone": (
+        "without it {share} of the event is gone; effect {interval} {unit} with 95 % confidence; others of its kind: {control}.",
+        "去掉它，现象消失 {share}；效应的 95% 置信区间为 {interval} {unit}；同类的其他部分：{control}。",
+    ),
+    "why.none": (
+        "no single cause may be named: the strongest takes away {share}, or does not stand out among its kind.",
+        "不能认定单一原因：最强的一项只带走 {share}，或在同类中并不突出。",
+    ),
+    "why.cause": ("Cause", "原因"),
+    "why.effect": ("Effect", "效应"),
+    "why.interval": ("95 % interval", "95% 区间"),
+    "why.share": ("Share", "占比"),
+    "why.cost": (
+        "{count} candidates tried, {draws} draws of dice each, seed {seed}, {seconds} s",
+        "试了 {count} 个候选，每个 {draws} 次抽样，种子 {seed}，用时 {seconds} 秒",
+    ),
+    # changes
+    "change.head": ("Change it", "改一改"),
+    "emphasis": ("Emphasis on the chosen word", "对所选词的强调"),
+    "emphasis.info": (
+        "1: 3 semitones higher, 4 dB louder, 15 % slower; below 0: the other way round",
+        "1：高 3 个半音，响 4 分贝，慢 15%；小于 0 则相反",
+    ),
+    "attention": ("Attention to the chosen word", "对所选词的注意力"),
+    "attention.info": (
+        "How many times as much the model looks at it",
+        "模型看它的次数是原来的几倍",
+    ),
+    "heads.head": ("Attention heads", "注意力头"),
+    "head": ("Head (layer.head)", "注意力头（层.头）"),
+    "gain": ("Gain of this head", "该头的增益"),
+    "gain.info": ("0 takes it out, 1 leaves it as it is", "0 为去掉，1 为不变"),
+    "concepts.head": ("Concepts", "概念"),
+    "concepts.none": (
+        "No concepts yet. `voxray steer concept NAME --from … --against … -o {folder}/NAME.json` makes one; start the studio again to see it.",
+        "还没有概念。用 `voxray steer concept 名称 --from … --against … -o {folder}/名称.json` 制作，重启工作室后即可看到。",
+    ),
+    "changes.none": ("No changes yet.", "还没有改动。"),
+    "changes.emphasis": ("emphasis on “{name}”: {value}", "强调“{name}”：{value}"),
+    "changes.attention": ("attention to “{name}”: × {value}", "注意“{name}”：× {value}"),
+    "changes.heads": ("head {name}: gain {value}", "注意力头 {name}：增益 {value}"),
+    "changes.concepts": ("{name}: {value}", "{name}：{value}"),
+    "hear": ("Hear it with the changes (B)", "听改动后的效果（B）"),
+    "forget": ("Forget the changes", "清除改动"),
+    "need.change": (
+        "Nothing is changed yet: choose a word and move a slider.",
+        "还没有任何改动：请先选一个词，再拖动滑块。",
+    ),
+    "need.word": ("Choose a word first.", "请先选一个词。"),
+    "compare.told": (
+        "Same text, same voice, same seed ({seed}): what differs comes from the changes.",
+        "文字、声音、种子（{seed}）都相同：差别只来自改动。",
+    ),
+    "compare.word": ("Word", "词"),
+    "compare.length": ("Length A → B", "时长 A → B"),
+    "compare.pitch": ("Pitch A → B", "音高 A → B"),
+    "compare.level": ("Level A → B", "响度 A → B"),
+    # script
+    "script": ("Script", "剧本"),
+    "script.hint": (
+        "One turn a line: NAME: text. A name may be a voice's.",
+        "每行一句：名字：内容。名字可以直接写声音的名字。",
+    ),
+    "script.example": (
+        "Anna: Did you hear that?\nBob: No. What was it?\nAnna: Somebody said my name.",
+        "小雨：你听见了吗？\n阿明：没有，什么声音？\n小雨：有人叫我的名字。",
+    ),
+    "cast": ("Who speaks in which voice", "谁用哪个声音"),
+    "cast.info": (
+        "NAME = VOICE, commas between; left out: built-in voices in turn",
+        "名字 = 声音，用逗号分开；不写则依次使用内置声音",
+    ),
+    "script.speak": ("Speak the script", "朗读剧本"),
+    # voices
+    "voice.lead": (
+        "A new voice speaks only with its speaker's consent. Record 3 to 30 seconds of one person in a quiet room.",
+        "新声音必须先得到本人同意才能使用。请在安静处录下一个人 3 到 30 秒的声音。",
+    ),
+    "voice.name": ("Name of the voice", "声音的名字"),
+    "voice.who": ("Whose voice it is", "这是谁的声音"),
+    "voice.who.info": (
+        "A name or an id; it stands in the consent record",
+        "姓名或编号，会写入同意记录",
+    ),
+    "voice.sample": ("1. Recording of the voice", "1. 声音的录音"),
+    "voice.transcript": ("What is said in it (optional)", "录音的内容（可不填）"),
+    "voice.transcript.info": (
+        "With it the manner of speaking is taken over, too",
+        "填写后会一并学习说话的方式",
+    ),
+    "voice.consent": ("2. Consent", "2. 同意"),
+    "voice.purposes": ("May be used for", "允许的用途"),
+    "purpose.personal": ("personal use", "个人使用"),
+    "purpose.research": ("research", "科学研究"),
+    "purpose.commercial": ("commercial use", "商业用途"),
+    "voice.kind": ("How the speaker agrees", "同意的方式"),
+    "kind.read-aloud": ("reads a sentence aloud, here and now", "当场朗读一句话"),
+    "kind.attested": ("has agreed in writing", "已书面同意"),
+    "voice.ask": ("Show the sentence to read", "显示要朗读的句子"),
+    "voice.sentence": ("Read this aloud within half an hour:", "请在半小时内朗读："),
+    "voice.read": ("Recording of the sentence", "朗读的录音"),
+    "voice.agreed": (
+        "I confirm that the speaker agreed to the text above, in writing.",
+        "我确认说话人已书面同意上述内容。",
+    ),
+    "voice.agreement": ("What the speaker agrees to", "同意书全文"),
+    "voice.make": ("Make the voice", "制作声音"),
+    "voice.made": (
+        "{name} may speak now. Consent on record: {id}.",
+        "{name} 现在可以说话了。同意记录：{id}。",
+    ),
+    "voices.head": ("Your voices", "你的声音"),
+    "voices.none": ("No voices of your own yet.", "还没有自己的声音。"),
+    "voices.kind": ("Kind", "类别"),
+    "voices.consent": ("Consent", "同意"),
+    "voices.choose": ("One of your voices", "选择自己的一个声音"),
+    "voices.withdraw": ("Withdraw consent", "撤回同意"),
+    "voices.delete": ("Delete the voice", "删除声音"),
+    "voices.withdrawn": (
+        "{name} is silent from now on ({count} consents ended).",
+        "{name} 从现在起不能再说话（已结束 {count} 条同意）。",
+    ),
+    "voices.deleted": ("{name} is deleted.", "{name} 已删除。"),
+    "kind.built in": ("built in", "内置"),
+    "kind.own": ("your own", "自己的"),
+    "kind.tuned": ("fine-tuned", "微调"),
+    "consent.not needed": ("not needed", "不需要"),
+    "consent.given": ("given", "已同意"),
+    "consent.missing": ("missing", "没有"),
+    # verify
+    "verify.lead": (
+        "Drop a sound file: its watermark, credentials and record are read. The file is not kept.",
+        "拖入一个音频文件：读取水印、凭证和记录。文件不会保留。",
+    ),
+    "verify.file": ("Sound file", "音频文件"),
+    "verify": ("Verify", "查验"),
+    "verify.is.ours": ("Made by this installation of voxray.", "由本机的 voxray 合成。"),
+    "verify.is.others": ("Signed by somebody else.", "由其他来源签名。"),
+    "verify.is.unknown": ("Nothing is known of this file.", "无法得知该文件的来历。"),
+    "verify.warning": ("Warning", "警告"),
+    "verify.proven": ("Proven", "已证实"),
+    "verify.likely": ("Likely", "很可能"),
+    "verify.unknown": ("Unknown", "未知"),
+    # tune
+    "tune.lead": (
+        "A minute of one person's speech makes a model of their own. It runs in the background and takes about {minutes} minutes of computing.",
+        "一个人一分钟的录音就能训练出专属模型。任务在后台运行，约需 {minutes} 分钟计算。",
+    ),
+    "tune.recordings": ("Recordings of one speaker", "同一人的录音"),
+    "tune.transcripts": (
+        "What they say (optional: .tsv, .list or .txt)",
+        "录音的文字（可选：.tsv、.list 或 .txt）",
+    ),
+    "tune.transcripts.info": (
+        "Needed where no speech recogniser is installed (the extra `eval`)",
+        "未安装语音识别（扩展 `eval`）时必须提供",
+    ),
+    "tune.language": ("Language", "语言"),
+    "tune.minutes": ("Minutes of speech to learn from", "用于学习的录音（分钟）"),
+    "tune.limit": ("Computing minutes, at most", "计算时间上限（分钟）"),
+    "tune.agreed": (
+        "I confirm that the speaker agreed, in writing, to a model of their voice.",
+        "我确认说话人已书面同意用其声音训练模型。",
+    ),
+    "tune.start": ("Start", "开始"),
+    "tune.none": ("Nothing is being tuned.", "没有正在进行的微调。"),
+    "tune.is.running": ("{name}: running for {minutes} min", "{name}：已运行 {minutes} 分钟"),
+    "tune.is.done": (
+        "{name}: done in {minutes} min. Choose it among the voices.",
+        "{name}：已完成，用时 {minutes} 分钟。可在声音列表中选择。",
+    ),
+    "tune.is.failed": ("{name}: failed after {minutes} min", "{name}：{minutes} 分钟后失败"),
+    "tune.is.stopped": ("{name}: stopped after {minutes} min", "{name}：{minutes} 分钟后停止"),
+    "tune.curve": ("{first} → {last} at step {step}", "{first} → {last}，第 {step} 步"),
+    # errors, by code
+    "error.text-empty": (
+        "The text is empty: type what is to be said.",
+        "文字为空：请输入要说的话。",
+    ),
+    "error.text-too-long": ("The text is too long.", "文字太长。"),
+    "error.audio-unreadable": (
+        "The file is no sound that can be read.",
+        "无法读取该音频文件。",
+    ),
+    "error.body-too-large": ("The file is too large or too long.", "文件太大或太长。"),
+    "error.voice-unknown": ("There is no such voice.", "没有这个声音。"),
+    "error.voice-exists": (
+        "There is a voice or model of that name already.",
+        "已有同名的声音或模型。",
+    ),
+    "error.consent-missing": (
+        "This voice has no consent on record: nothing is said.",
+        "缺少本人同意：不会发声。请填写说话人，并朗读句子或确认书面同意。",
+    ),
+    "error.consent-revoked": ("The consent was withdrawn.", "同意已被撤回。"),
+    "error.consent-expired": (
+        "The consent, or the number to read, has expired.",
+        "同意或朗读号码已过期。",
+    ),
+    "error.consent-replayed": (
+        "That number was read before: ask for a new sentence.",
+        "这个号码已经用过：请重新获取句子。",
+    ),
+    "error.consent-speaker": (
+        "The sentence seems to be read by another speaker.",
+        "朗读者似乎不是同一个人。",
+    ),
+    "error.consent-text": (
+        "The number is not heard in the recording.",
+        "录音中没有听到该号码。",
+    ),
+    "error.consent-scope": ("The consent does not cover this.", "同意的范围不包括此用途。"),
+    "error.records-unavailable": (
+        "The records cannot be kept, so nothing is said.",
+        "无法保存记录，因此不会发声。",
+    ),
+    "error.internal": ("Something failed; the terminal says what.", "出错了，详情见终端。"),
+}
+
+
+class Words:
+    """The page's words in one language: `words("speak")`."""
+
+    def __init__(self, language: str) -> None:
+        if language not in LANGUAGES:
+            raise ValueError(f"the studio speaks {' and '.join(LANGUAGES)}, not {language!r}")
+        self.language = language
+        self._column = LANGUAGES.index(language)
+
+    def __call__(self, key: str, **values: object) -> str:
+        return TABLE[key][self._column].format(**values)
+
+    def error(self, error: BaseException) -> str:
+        """What went wrong, in one line: in English the library's own, which says more."""
+        problem = problem_of(error)
+        known = TABLE.get(f"error.{problem.code}")
+        if known is None or (self.language == "en" and problem.code != "internal"):
+            line = problem.message
+            return line[:1].upper() + line[1:]
+        return known[self._column]
