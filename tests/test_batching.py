@@ -1,4 +1,4 @@
-"""Many texts side by side are each what they are alone; requests in threads do not mix."""
+"""Many texts side by side are each what they are alone; streams join and leave; nothing mixes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from voxray.batching import Order, advance_together, buckets, speak_many
+from voxray.batching import Order, advance_together, speak_many
 from voxray.bundle import Bundle
 from voxray.decoding import TokenDecoder
 from voxray.engine import check_options, tts
+from voxray.models.packed import can_pack, pack_linears
 from voxray.pipeline import AudioStream, Pipeline, SynthesisOptions
 from voxray.sampling import SamplingOptions
+from voxray.token_pool import TokenPool
 from voxray.voice import Voice
 
 TEXTS = [
@@ -54,31 +56,28 @@ def test_a_batch_says_what_each_says_alone(pipeline: Pipeline) -> None:
             assert np.array_equal(one.alignment, other.alignment)
 
 
-def test_the_batch_is_used(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_batch_stays_full(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[int] = []
-    step = pipeline.models.gpt.step
+    step = pipeline.models.gpt.step_rows
     monkeypatch.setattr(
-        pipeline.models.gpt, "step", lambda token, cache: rows.append(len(token)) or step(token, cache)
+        pipeline.models.gpt, "step_rows", lambda token, cache: rows.append(len(token)) or step(token, cache)
     )  # fmt: skip
-    same = [Order(text, someone(0), options(i)) for i, text in enumerate(["Go on.", "So, so."])]
-    speak_many(pipeline, same)
-    assert 2 in rows and rows == sorted(rows, reverse=True)  # those that ended are dropped
+    many = [Order(TEXTS[i % 3], someone(0), options(i)) for i in range(5)]
+    speak_many(pipeline, many, 2)
+    assert max(rows) == 2 and rows.count(2) > 0.7 * len(rows)  # another takes an ended one's place
 
 
-def test_watched_texts_are_said_one_by_one(pipeline: Pipeline) -> None:
-    asked = Order("Come inside.", someone(0), check_options({"seed": 1}))
-    (batched,) = speak_many(pipeline, [asked])
-    alone = pipeline.synthesise(asked.text, asked.voice, asked.options)
-    assert np.array_equal(batched.audio, alone.audio)
-
-
-def test_buckets_hold_like_lengths(tiny: Bundle) -> None:
-    def decoder(text: int, prompt: int) -> TokenDecoder:
-        return TokenDecoder(tiny.gpt, [1] * text, SamplingOptions(), 0, prompt_tokens=[1] * prompt)
-
-    made = [decoder(*sizes) for sizes in ((30, 0), (10, 0), (11, 0), (12, 4), (12, 0), (13, 4))]
-    found = [[(len(d.prompt), len(d.text)) for d in b] for b in buckets(made, 2)]
-    assert found == [[(0, 10), (0, 11)], [(0, 12)], [(0, 30)], [(4, 12), (4, 13)]]
+def test_watched_texts_stand_beside_others(pipeline: Pipeline) -> None:
+    """`tiny` has guided heads: each row keeps to its own window, and is drawn again on its own."""
+    asked = [
+        Order(text, someone(i), check_options({"seed": i, "watch": None if i == 2 else {"stall": 6}}))
+        for i, text in enumerate(TEXTS)
+    ]  # fmt: skip
+    alone = [pipeline.synthesise(o.text, o.voice, o.options) for o in asked]
+    for one, other in zip(speak_many(pipeline, asked), alone, strict=True):
+        assert np.array_equal(one.tokens, other.tokens)
+        assert np.array_equal(one.alignment, other.alignment) and one.warnings == other.warnings
+    assert any("drawn again" in said for one in alone for said in one.warnings), "redraws were met"
 
 
 def test_a_batch_with_context_features(tiny: Bundle) -> None:
@@ -96,7 +95,7 @@ def test_a_batch_with_context_features(tiny: Bundle) -> None:
         ]
 
     together, alone = pair(), pair()
-    advance_together(together)
+    advance_together(together, 8)
     for decoder in alone:
         decoder.advance()
     assert [d.tokens for d in together] == [d.tokens for d in alone]
@@ -125,6 +124,66 @@ def test_streams_side_by_side_do_not_mix(pipeline: Pipeline) -> None:
         if chunk is not None:
             mixed[turn % 2].append(chunk)
     assert all(np.array_equal(np.concatenate(m), a) for m, a in zip(mixed, alone, strict=True))
+
+
+def streamed(pipeline: Pipeline, number: int, *, shared: bool) -> AudioStream:
+    asked = check_options({"seed": number, "max_tokens": 70})
+    return pipeline.stream(TEXTS[number % 5], someone(number), asked, shared=shared)
+
+
+def test_streams_join_and_leave_one_pass(pipeline: Pipeline) -> None:
+    """Begun at different times, one closed on the way: all others are what they are alone."""
+    alone = {n: streamed(pipeline, n, shared=False) for n in range(7)}
+    sound = {n: np.concatenate(list(stream)) for n, stream in alone.items()}
+    live: dict[int, AudioStream] = {}
+    heard: dict[int, list[np.ndarray]] = {n: [] for n in range(7)}
+    widest, turn = 0, 0
+    while live or turn < 30:
+        if turn % 4 == 0 and turn // 4 < 7:
+            live[turn // 4] = streamed(pipeline, turn // 4, shared=True)
+        if turn == 20:
+            live.pop(2).close()
+        for number in list(live):
+            chunk = next(live[number], None)
+            if chunk is None:
+                assert np.array_equal(
+                    live.pop(number).synthesis.tokens, alone[number].synthesis.tokens
+                )
+            else:
+                heard[number].append(chunk)
+        widest, turn = max(widest, len(pipeline.pool)), turn + 1
+    assert widest >= 3 and len(pipeline.pool) == 0
+    for number in {*range(7)} - {2}:
+        assert np.allclose(np.concatenate(heard[number]), sound[number], atol=1e-5), number
+
+
+def test_a_failure_stays_with_its_own(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    good, bad = streamed(pipeline, 0, shared=True), streamed(pipeline, 1, shared=True)
+    next(good), next(bad)
+    (broken,) = [d for d in pipeline.pool._goals if d.seed != next(iter(pipeline.pool._goals)).seed]
+    monkeypatch.setattr(broken, "take", lambda logits: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(bad)
+    monkeypatch.undo()
+    list(good)
+    assert np.array_equal(good.synthesis.tokens, pipeline.synthesise(
+        TEXTS[0], someone(0), check_options({"seed": 0, "max_tokens": 70})).tokens)  # fmt: skip
+    assert len(pipeline.pool) == 0
+
+
+@pytest.mark.skipif(not can_pack(), reason="no packed kernels on this processor")
+def test_int8_stands_apart(tiny: Bundle) -> None:
+    """Its scale is one for all rows of a pass: side by side they would change each other."""
+    from copy import deepcopy
+
+    gpt = deepcopy(tiny.gpt)
+    pool = TokenPool(gpt)
+    decoder = TokenDecoder(gpt, [1, 2, 3], SamplingOptions(), 1)
+    assert pool.takes(decoder)
+    wide = torch.nn.Linear(256, 256)
+    gpt.final_norm = torch.nn.Sequential(wide)
+    pack_linears(gpt, "int8")
+    assert not TokenPool(gpt).takes(decoder)
 
 
 def test_many_goes_through_the_gate(tiny: Bundle) -> None:

@@ -40,8 +40,8 @@ def test_the_switch_reaches_the_cache(tiny: Bundle) -> None:
     for options in (SamplingOptions(max_tokens=3), SamplingOptions(max_tokens=3, compat=("unmasked-cache",))):  # fmt: skip
         decoder = TokenDecoder(tiny.gpt, [1, 2, 3], options, 1)
         decoder.advance()
-        assert decoder._cache is not None
-        slots.append(decoder._cache.ghosts)
+        assert decoder.cache is not None
+        slots.append(decoder.cache.ghosts)
     assert slots == [0, PUBLISHED_SLOTS]
     assert check_options({"compat": ["unmasked-cache"]}).compat == ("unmasked-cache",)
     with pytest.raises(ValueError, match="compat"):

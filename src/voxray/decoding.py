@@ -69,9 +69,11 @@ class TokenDecoder:
         self._text = torch.tensor([list(text_ids)])  # [1, P]
         self._context = context  # [1, P, E], if the model takes context features
         self._dice = Dice(derive(seed, "try", 0), gpt.config.codebook_size + 1)
-        self._cache: KVCache | None = None
+        self.cache: KVCache | None = None  # all but the newest token; None: to be read (again)
         self._rows_before = len(self.prompt) - (0 if gpt.config.bos else 1)
         self._edits = edits or PieceIntervention()
+        self.text_length = len(text_ids)
+        self.edited = type(self._edits) is not PieceIntervention
         self._edits.follow(self)
 
     @property
@@ -85,6 +87,11 @@ class TokenDecoder:
         watch = self.watch
         return [] if watch is None else [position - watch.first for position in watch.path]
 
+    def reached(self, count: int | None) -> bool:
+        """Whether there are `count` tokens (None: all), or will be no more."""
+        goal = self.limit if count is None else min(count, self.limit)
+        return self.done or len(self.tokens) >= goal
+
     def commit(self, tokens: int) -> None:
         """The first `tokens` tokens are sound now."""
         self.committed = max(self.committed, tokens)
@@ -92,9 +99,8 @@ class TokenDecoder:
     @torch.inference_mode()
     def advance(self, count: int | None = None) -> None:
         """Make tokens until there are `count` of them (None: all)."""
-        goal = self.limit if count is None else min(count, self.limit)
         with self._watching():
-            while not self.done and len(self.tokens) < goal:
+            while not self.reached(count):
                 self._one_more()
 
     def _watching(self) -> ExitStack:
@@ -106,16 +112,6 @@ class TokenDecoder:
         if self.watch is not None:
             stack.enter_context(attach(self.gpt, self.watch.edits(self._rows_before)))
         return stack
-
-    @property
-    def text(self) -> Tensor:
-        """The phoneme ids [P], the style reference's in front."""
-        return self._text[0]
-
-    @property
-    def context(self) -> Tensor | None:
-        """The context features [1, P, E], if there are any."""
-        return self._context
 
     def _one_more(self) -> None:
         self.take(self._logits())
@@ -147,14 +143,14 @@ class TokenDecoder:
         """Logits [V] of the next token; the cache holds all but the newest token."""
         if self.watch is not None:
             self.watch.feed()
-        if self._cache is None:
+        if self.cache is None:
             lengths = torch.tensor([self._text.shape[1]])
             before = torch.tensor([[*self.prompt, *self.tokens]], dtype=torch.long)
-            logits, self._cache = self.gpt.prefill(self._text, lengths, before, self._context)
+            logits, self.cache = self.gpt.prefill(self._text, lengths, before, self._context)
             if "unmasked-cache" in self.options.compat:
-                self._cache.ghosts = PUBLISHED_SLOTS
+                self.cache.ghosts = PUBLISHED_SLOTS
         else:
-            logits = self.gpt.step(torch.tensor(self.tokens[-1:]), self._cache)
+            logits = self.gpt.step(torch.tensor(self.tokens[-1:]), self.cache)
         return logits[0].float()
 
     def _mend(self, watch: Watch) -> None:
@@ -177,4 +173,4 @@ class TokenDecoder:
         watch.rewind(keep)
         attempt = derive(self.seed, "try", len(self.redraws))
         self._dice = Dice(attempt, self._dice.vocabulary)
-        self._cache = None  # read again up to here: the same positions, the same numbers
+        self.cache = None  # read again up to here: the same positions, the same numbers

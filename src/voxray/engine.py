@@ -120,8 +120,9 @@ def _before(request: Request) -> None:
 class Stream:
     """Audio as it is made, behind the gate. Iterate; `synthesis` is what has been made so far."""
 
-    def __init__(self, inner: AudioStream, request: Request) -> None:
+    def __init__(self, inner: AudioStream, request: Request, *, shared: bool = False) -> None:
         self._inner = inner
+        self._shared = shared
         self._request = request
         self._finished: Synthesis | None = None
         self._handed_out: list[Wave] = []
@@ -131,7 +132,10 @@ class Stream:
         return self
 
     def __next__(self) -> Wave:
-        return next(self._chunks)
+        while True:
+            chunk = next(self._chunks)
+            if len(chunk) or self._shared:
+                return chunk
 
     @property
     def sample_rate(self) -> int:
@@ -162,18 +166,25 @@ class Stream:
 
     def close(self) -> Synthesis:
         """End early; the hooks see (and record) what was handed out."""
-        if self._finished is None:
-            self._finished = self._streamed()
-        self._chunks.close()
+        try:
+            if self._finished is None:
+                self._finished = self._streamed()
+        finally:
+            self._chunks.close()
+            self._inner.close()
         return self._finished
 
     def _run(self) -> Generator[Wave, None, None]:
+        """Sound, and an empty chunk for each turn without any (`__next__` drops it if unwanted)."""
         hooks = list(_hooks)
         if any(hook.after is not None and hook.chunk is None for hook in hooks):
             yield from self._whole()
             return
         marks = [hook.chunk(self._request) for hook in hooks if hook.chunk is not None]
         for chunk in self._inner:
+            if not len(chunk):
+                yield chunk
+                continue
             for mark in marks:
                 chunk = mark(chunk)
             yield from self._hand_out(chunk)
@@ -186,8 +197,8 @@ class Stream:
             yield chunk
 
     def _whole(self) -> Iterator[Wave]:
-        for _ in self._inner:
-            pass
+        for chunk in self._inner:
+            yield chunk[:0]
         self._finished = _after(self._inner.synthesis, self._request)
         step = round(WAVE_CHUNK_SECONDS * self.sample_rate)
         for begin in range(0, len(self._finished.audio), step):
@@ -237,11 +248,17 @@ class Speaker:
         *,
         model: Bundle | str | Path | None = None,
         lexicon: str | Path | None = None,
+        shared: bool = False,
         **options: Any,
     ) -> Stream:
-        """Like calling, but audio comes out as it is made; the text is checked at once."""
+        """Like calling, but audio comes out as it is made; the text is checked at once.
+
+        `shared`: streams that are advanced in turns make their tokens in one pass; a turn without
+        sound gives an empty chunk.
+        """
         pipeline, request = self._request(text, voice, model, lexicon, options)
-        return Stream(pipeline.stream(request.text, request.voice, request.options), request)
+        made = pipeline.stream(request.text, request.voice, request.options, shared=shared)
+        return Stream(made, request, shared=shared)
 
     def many(
         self,

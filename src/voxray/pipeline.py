@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from threading import RLock
 from typing import Any
 
@@ -23,20 +23,21 @@ from torch import Tensor
 from .bundle import Bundle
 from .decoding import TokenDecoder
 from .interventions import Part, PieceIntervention, intervention
-from .joining import LOOK_AHEAD, EdgeTrimmer, PieceDecoder, Wave, monotone_path
+from .joining import EdgeTrimmer, PieceDecoder, Wave, monotone_path
 from .models.generator_matching import MelPrompt
+from .pacing import Spans
 from .pieces import Piece, Script
 from .sampling import SamplingOptions, check_seed, derive
 from .synthesis import Synthesis, WordTime
 from .text import Phonemes, TextPipeline
+from .token_pool import TokenPool
 from .voice import Voice
 from .watch import Watch, WatchOptions
 
-FIRST_CHUNK = 20  # tokens of the first chunk; each next one is twice as long, up to LONGEST_CHUNK
-LONGEST_CHUNK = 160
 TOKENS_PER_PHONEME = 14  # nobody speaks more slowly; the limit that keeps a run from going on
 TOKEN_SECONDS = 0.04
 CONVERT_CHUNK = 500  # tokens (20 s) that voice conversion decodes at once
+NOTHING_YET: Wave = np.zeros(0, np.float32)  # of a stream among others: who waits may have a turn
 
 
 class SynthesisOptions(SamplingOptions):
@@ -112,7 +113,7 @@ class Assembly:
 class AudioStream:
     """Iterate to get audio (float32 chunks); `synthesis` is what has been made so far."""
 
-    def __init__(self, chunks: Iterator[Wave], job: Job) -> None:
+    def __init__(self, chunks: Generator[Wave, None, None], job: Job) -> None:
         self._chunks = chunks
         self._job = job
 
@@ -121,6 +122,10 @@ class AudioStream:
 
     def __next__(self) -> Wave:
         return next(self._chunks)
+
+    def close(self) -> None:
+        """End early; others no longer make its tokens."""
+        self._chunks.close()
 
     @property
     def sample_rate(self) -> int:
@@ -165,6 +170,7 @@ class Job:
         self.phonemes = self._checked_edits(pipeline)
         self.pieces: list[Piece] | None = None  # read ahead by `prepare`
         self.decoders: dict[int, TokenDecoder] = {}  # of pieces whose tokens are made elsewhere
+        self.pool: TokenPool | None = None  # where its tokens are made beside those of others
 
     def _checked_edits(self, pipeline: Pipeline) -> Phonemes | None:
         """Refuse edits that do not fit; read the whole text ahead where they speak of words."""
@@ -181,7 +187,7 @@ class Job:
             edits.on(self.models, phonemes, piece, 0)
         return phonemes
 
-    def run(self) -> Iterator[Wave]:
+    def run(self) -> Generator[Wave, None, None]:
         """Speak piece after piece, with the pauses between."""
         silence_ms, exact = 0, False
         pieces = iter(self.script if self.pieces is None else self.pieces)
@@ -234,16 +240,25 @@ class Job:
         )
         trimmer = EdgeTrimmer(self.made.rate)
         begun_at = self.made.samples / self.made.rate
-        for begin, end in self._chunks(decoder, whole=self.whole or edits.needs_path):
-            path = self._known_path(decoder, sound, edits)
-            for part in edits.parts(begin, end, path):
-                last = decoder.done and part.end == len(decoder.tokens)
-                began = time.perf_counter()
-                chunk = self._sounded(decoder, sound, part, path, last=last)
-                self.made.spend("audio", began)
-                chunk = trimmer.feed(chunk, last=last)
-                if len(chunk):
-                    yield self.made.add(chunk)
+        spans = Spans(self.lock, decoder, self.pool, whole=self.whole or edits.needs_path)
+        try:
+            for begin, end in spans:
+                if begin == end:
+                    yield NOTHING_YET
+                    continue
+                path = self._known_path(decoder, sound, edits)
+                for part in edits.parts(begin, end, path):
+                    last = decoder.done and part.end == len(decoder.tokens)
+                    began = time.perf_counter()
+                    chunk = self._sounded(decoder, sound, part, path, last=last)
+                    self.made.spend("audio", began)
+                    chunk = trimmer.feed(chunk, last=last)
+                    spans.go_on()
+                    if len(chunk):
+                        yield self.made.add(chunk)
+        finally:
+            spans.close()
+        self.made.timings["tokens"] += spans.seconds
         yield from self._pause(edits.closing_ms)
         self._book(piece, decoder, sound, begun_at - trimmer.lead / self.made.rate)
 
@@ -282,23 +297,6 @@ class Job:
             return decoder.path
         with self.lock:
             return sound.scout(decoder.tokens)
-
-    def _chunks(self, decoder: TokenDecoder, *, whole: bool) -> Iterator[tuple[int, int]]:
-        """Spans of tokens to turn into sound, each as soon as its tokens are there."""
-        begin, length = 0, FIRST_CHUNK
-        while True:
-            began = time.perf_counter()
-            with self.lock:
-                decoder.advance(None if whole else begin + length + LOOK_AHEAD)
-            self.made.spend("tokens", began)
-            have = len(decoder.tokens)
-            end = have if decoder.done else begin + length
-            if end > begin:
-                decoder.commit(end)
-                yield begin, end
-            if decoder.done and end == have:
-                return
-            begin, length = end, min(2 * length, LONGEST_CHUNK)
 
     def _token_decoder(self, piece: Piece, number: int, edits: PieceIntervention) -> TokenDecoder:
         gpt, voice = self.models.gpt, self.voice
@@ -429,10 +427,18 @@ class Pipeline:
         self.models = models
         self.text = text
         self.lock = RLock()
+        self.pool = TokenPool(models.gpt)
 
-    def stream(self, text: str, voice: Voice, options: SynthesisOptions) -> AudioStream:
-        """Audio as it is made."""
+    def stream(
+        self, text: str, voice: Voice, options: SynthesisOptions, *, shared: bool = False
+    ) -> AudioStream:
+        """Audio as it is made.
+
+        `shared`: the tokens are made in one pass with those of all other such streams, a step at
+        each turn; a turn without sound gives an empty chunk. The audio is the same.
+        """
         job = Job(self, text, voice, options, whole=False)
+        job.pool = self.pool if shared else None
         return AudioStream(job.run(), job)
 
     def synthesise(self, text: str, voice: Voice, options: SynthesisOptions) -> Synthesis:

@@ -106,10 +106,14 @@ class Watch:
 
     def _pattern_edit(self, heads: list[int]) -> Callable[..., Tensor]:
         def edit(pattern: Tensor, moment: Moment) -> Tensor:  # [B, H, Sq, Sk]
-            self._seen.append(pattern[0, heads, -1, : moment.text].detach().float())
+            self.see(pattern[0, heads, -1, : moment.text])
             return pattern
 
         return timed(edit)
+
+    def see(self, rows: Tensor) -> None:
+        """Take in what guided heads looked at: [heads, P]."""
+        self._seen.append(rows.detach().float())
 
     def feed(self) -> None:
         """Before the pass that predicts the next token: its window stands where the pointer is."""
@@ -206,3 +210,45 @@ class Watch:
     def forgive(self, fault: Fault) -> None:
         """Do not report these words' skipping again."""
         self.forgiven.update(fault.words)
+
+
+def edits_of_rows(watches: Sequence[Watch | None]) -> dict[str, Callable[..., Tensor]]:
+    """The edits for a pass that feeds one token to each of several sentences of one model.
+
+    Row b belongs to watches[b] (None: unwatched): its window, and what its guided heads saw.
+    """
+    heads = next((watch.heads for watch in watches if watch is not None), ())
+    made: dict[str, Callable[..., Tensor]] = {}
+    for layer in sorted({layer for layer, _ in heads}):
+        mine = [head for at, head in heads if at == layer]
+        made[f"blocks.{layer}.attn.bias"] = _rows_bias_edit(watches, mine)
+        made[f"blocks.{layer}.attn.pattern"] = _rows_pattern_edit(watches, mine)
+    return made
+
+
+def _rows_bias_edit(
+    watches: Sequence[Watch | None], heads: list[int]
+) -> Callable[[Tensor], Tensor]:
+    def edit(bias: Tensor) -> Tensor:  # [B or 1, H, 1, Sk]
+        bias = bias.expand(len(watches), -1, -1, -1).clone()
+        for row, watch in enumerate(watches):
+            if watch is not None:
+                low, high = watch.window(watch.rows[-1])
+                for head in heads:
+                    bias[row, head, :, :low] += SHUT
+                    bias[row, head, :, high:] += SHUT
+        return bias
+
+    return edit
+
+
+def _rows_pattern_edit(
+    watches: Sequence[Watch | None], heads: list[int]
+) -> Callable[[Tensor], Tensor]:
+    def edit(pattern: Tensor) -> Tensor:  # [B, H, 1, Sk]
+        for row, watch in enumerate(watches):
+            if watch is not None:
+                watch.see(pattern[row, heads, -1, : len(watch.words)])
+        return pattern
+
+    return edit

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from voxray.serve.errors import Problem
-from voxray.serve.scheduler import Scheduler, Task
+from voxray.serve.scheduler import TURN, Scheduler, Task
 
 
 def run(what: Callable[[Scheduler], Coroutine[Any, Any, None]], **settings: Any) -> None:
@@ -60,6 +60,27 @@ def test_turns_go_round_the_keys() -> None:
     run(both, most_active=4)
     last = len(order) - order[::-1].index("late")
     assert last <= 12, "the late key had every second turn"
+
+
+def test_a_turn_ends_where_a_task_says_so_and_new_ones_begin_first() -> None:
+    order: list[str] = []
+
+    def steps(name: str, count: int) -> Iterator[Any]:
+        for _ in range(count):
+            order.append(name)
+            yield TURN
+        yield name
+
+    async def all_at_once(scheduler: Scheduler) -> None:
+        tasks = {name: scheduler.reserve(name) for name in "abc"}
+        with scheduler._change:
+            for name, task in tasks.items():
+                task.submit(steps(name, 4))
+        results = await asyncio.gather(*map(all_of, tasks.values()))
+        assert results == [["a"], ["b"], ["c"]], "TURN is handed to nobody"
+
+    run(all_at_once)
+    assert order == list("abc") * 4
 
 
 def test_a_full_queue_refuses_and_recovers() -> None:

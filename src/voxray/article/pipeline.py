@@ -8,7 +8,7 @@ style reference, conversion, streaming inside a sentence) is refused or comes ou
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from threading import RLock
 
@@ -47,8 +47,10 @@ class ArticlePipeline:
             pass
         return stream.synthesis
 
-    def stream(self, text: str, voice: Voice, options: SynthesisOptions) -> ArticleStream:
-        """Sentence by sentence."""
+    def stream(
+        self, text: str, voice: Voice, options: SynthesisOptions, *, shared: bool = False
+    ) -> ArticleStream:
+        """Sentence by sentence; nothing is shared, there being no tokens."""
         return ArticleStream(self, text, voice, options)
 
     def convert(self, wave: Wave, rate: int, voice: Voice, options: SynthesisOptions) -> Synthesis:
@@ -88,7 +90,11 @@ class ArticleStream:
     def __next__(self) -> Wave:
         return next(self._chunks)
 
-    def _run(self) -> Iterator[Wave]:
+    def close(self) -> None:
+        """End early."""
+        self._chunks.close()
+
+    def _run(self) -> Generator[Wave, None, None]:
         spans = split_sentences(self._text, PIECE_CHARACTERS)
         if not spans:
             raise ValueError("nothing to say: the text has no words")

@@ -12,12 +12,21 @@ z [B, Q, H, D/H].
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from voxray.sites import Site
+
+
+class Cache(Protocol):
+    """Where attention leaves its keys and values: `KVCache`, or `models.rows.RowCache`."""
+
+    def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Store new rows [B, H, n, D/H] of a layer; return all to attend to."""
+        ...
 
 
 @dataclass
@@ -185,7 +194,7 @@ class Attention(nn.Module):
         *,
         mask: Tensor | None = None,
         bias: Tensor | None = None,
-        cache: KVCache | None = None,
+        cache: Cache | None = None,
         layer: int = 0,
         rotary: Rotary | None = None,
     ) -> Tensor:

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from voxray.config import GPTConfig
-from voxray.models.attention import Attention, KVCache
+from voxray.models.attention import Attention, Cache, KVCache
+from voxray.models.rows import RowCache
 from voxray.sites import Moment, Site, sites
 
 TextBias = dict[int, Tensor]
@@ -49,6 +50,10 @@ class Positions(nn.Module):
             )
         return x + self.alpha * self.table[start:end]
 
+    def each(self, x: Tensor, places: Tensor) -> Tensor:
+        """x [B, 1, D], row b standing at position places[b]."""
+        return x + self.alpha * self.table[places][:, None]
+
 
 class FeedForward(nn.Module):
     """Two linear maps with a nonlinearity between."""
@@ -78,7 +83,7 @@ class Block(nn.Module):
         self.mlp, self.resid = Site(), Site()  # [B, L, D]
 
     def forward(
-        self, x: Tensor, mask: Tensor | None, bias: Tensor | None, cache: KVCache | None, layer: int
+        self, x: Tensor, mask: Tensor | None, bias: Tensor | None, cache: Cache | None, layer: int
     ) -> Tensor:
         attended = self.attn(x, mask=mask, bias=bias, cache=cache, layer=layer)
         x = self.norm1(x + self.dropout(attended))
@@ -90,7 +95,7 @@ class PreNormBlock(Block):
     """The same layer, normalising before each map: easier to train from scratch."""
 
     def forward(
-        self, x: Tensor, mask: Tensor | None, bias: Tensor | None, cache: KVCache | None, layer: int
+        self, x: Tensor, mask: Tensor | None, bias: Tensor | None, cache: Cache | None, layer: int
     ) -> Tensor:
         attended = self.attn(self.norm1(x), mask=mask, bias=bias, cache=cache, layer=layer)
         x = x + self.dropout(attended)
@@ -99,7 +104,7 @@ class PreNormBlock(Block):
 
 
 class GPT(nn.Module):
-    """The text-to-token transformer: `forward` to train, `prefill` + `step` to speak."""
+    """The text-to-token transformer: `forward` to train, `prefill` + `step` (or `step_rows`) to speak."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -192,6 +197,19 @@ class GPT(nn.Module):
         cache.steps += 1
         return self.logits(self.head(self.final_norm(x)))[:, 0]
 
+    def step_rows(self, token: Tensor, rows: RowCache) -> Tensor:
+        """Feed one token [B] to each row of a shared cache, whatever their lengths; logits [B, K+1].
+
+        What `step` gives for each row alone, within float rounding. The rows stand at different
+        positions, so that edits that ask for the `Moment` see none.
+        """
+        self._tell(-1, 0, 0, 0)
+        x = self.audio_embedding(token[:, None])  # [B, 1, D]
+        x = self.embed(self.audio_position.each(x, rows.places))
+        x = self._layers(x, rows.mask(), None, rows)
+        rows.grow()
+        return self.logits(self.head(self.final_norm(x)))[:, 0]
+
     def _hidden(
         self,
         text_ids: Tensor,
@@ -215,7 +233,7 @@ class GPT(nn.Module):
         return x
 
     def _layers(
-        self, x: Tensor, mask: Tensor | None, biases: TextBias | None, cache: KVCache | None
+        self, x: Tensor, mask: Tensor | None, biases: TextBias | None, cache: Cache | None
     ) -> Tensor:
         for i, block in enumerate(self.blocks):
             x = block(x, mask, biases.get(i) if biases else None, cache, i)

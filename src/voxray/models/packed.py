@@ -70,6 +70,12 @@ def is_packed(model: nn.Module) -> bool:
     return any(isinstance(module, PackedLinear) for module in model.modules())
 
 
+def shares_scales(model: nn.Module) -> bool:
+    """Whether the rows of a batch reach each other: int8 rounds a whole input by its largest value."""
+    kinds = (module.kind for module in model.modules() if isinstance(module, PackedLinear))
+    return "int8" in kinds
+
+
 def _with_engine(pack: object, linear: nn.Linear) -> object:
     """The packing reads a global switch; it is put back."""
     before = torch.backends.quantized.engine

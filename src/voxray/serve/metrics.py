@@ -5,9 +5,12 @@ One registry per service, so that two in one process do not mix. No label names 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from ..token_pool import TokenPool
 from .scheduler import Scheduler
 
 FIRST_AUDIO = (0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30)
@@ -17,9 +20,9 @@ LENGTHS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 class Metrics:
     """What is counted."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: Scheduler, pools: Mapping[str, TokenPool]) -> None:
         self.registry = CollectorRegistry()
-        self._scheduler = scheduler
+        self._scheduler, self._pools = scheduler, pools
         self.requests = Counter(
             "voxray_requests", "HTTP requests.", ["route", "status"], registry=self.registry
         )
@@ -43,11 +46,22 @@ class Metrics:
         self.registry.register(self)  # type: ignore[arg-type]  # a collector by its method
 
     def collect(self) -> list[GaugeMetricFamily | CounterMetricFamily]:
-        """What the scheduler knows, when it is asked for."""
+        """What the scheduler and the token pools know, when they are asked."""
         active, waiting = self._scheduler.counts()
+        pools = list(self._pools.values())
         return [
             GaugeMetricFamily("voxray_active", "Requests that take turns.", active),
             GaugeMetricFamily("voxray_waiting", "Requests that wait.", waiting),
+            CounterMetricFamily(
+                "voxray_token_passes",
+                "Shared passes of the GPT.",
+                sum(pool.steps for pool in pools),
+            ),
+            CounterMetricFamily(
+                "voxray_tokens",
+                "Tokens that these passes made.",
+                sum(pool.tokens for pool in pools),
+            ),
             CounterMetricFamily(
                 "voxray_busy_seconds", "Time of the workers.", self._scheduler.busy_seconds
             ),

@@ -1,9 +1,11 @@
-"""Sharing the models: requests are advanced in turns, a slice each, key by key.
+"""Sharing the models: requests are advanced in turns, key by key.
 
-A `Task` is an iterator; a worker thread takes its next slice (a chunk of speech, a whole upload's
-analysis) and hands it to the event loop. Turns go round the keys, then round a key's tasks, so that
-neither a long text nor a busy caller holds up the others. What is behind a slow reader rests; who
-has left is closed at the next slice. More requests than `most_requests` are refused (429).
+A `Task` is an iterator; a worker thread takes its next item (a chunk of speech, a whole upload's
+analysis) and hands it to the event loop. A turn ends with an item; or, where the iterator gives
+`TURN` itself (its tokens are being made beside those of others), there, after one item at most. Turns
+go round the keys, then round a key's tasks, so that neither a long text nor a busy caller holds up the
+others; who is new and has a place begins first. What is behind a slow reader rests; who has left is
+closed at the next turn. More requests than `most_requests` are refused (429).
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from typing import Any
 from .errors import Problem
 
 END = object()
+TURN = object()  # from a task: the rest of its turn is for others
+MOST_ITEMS = 2  # of a turn that does not end itself
 LONGEST_WAIT = 60  # seconds that Retry-After ever names
 
 
@@ -123,7 +127,7 @@ class Scheduler:
             return task
 
     def cancel(self, task: Task) -> None:
-        """Close a task at its next slice; one that is over is left alone."""
+        """Close a task at its next turn; one that is over is left alone."""
         with self._change:
             task.cancelled = True
             if task.steps is None:
@@ -191,18 +195,25 @@ class Scheduler:
                 self._change.notify_all()
 
     def _advance(self, task: Task) -> bool:
-        """One slice; True when the task is over."""
+        """One turn; True when the task is over."""
         assert task.steps is not None
-        if task.cancelled:
-            self._close(task)
-            return True
-        try:
-            item = task.context.run(next, task.steps, END)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it goes to who asked
-            task.deliver(None, error)
-            return True
-        task.deliver(item)
-        return item is END
+        for _ in range(MOST_ITEMS):
+            if task.cancelled:
+                self._close(task)
+                return True
+            if task.unread >= self.ahead_seconds:
+                return False
+            try:
+                item = task.context.run(next, task.steps, END)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it goes to who asked
+                task.deliver(None, error)
+                return True
+            if item is TURN:
+                return False
+            task.deliver(item)
+            if item is END:
+                return True
+        return False
 
     @staticmethod
     def _close(task: Task) -> None:
@@ -216,17 +227,18 @@ class Scheduler:
             task.deliver(END, task.reason)
 
     def _next(self) -> Task | None:
-        """Whose turn it is; they go to the end of their rows."""
+        """Whose turn it is, the new ones that have a place first; they go to the end of their rows."""
         active = sum(task.begun for queue in self._tasks.values() for task in queue)
-        for key in list(self._tasks):
-            queue = self._tasks[key]
-            mine = sum(task.begun for task in queue)
-            for task in list(queue):
-                if self._may_run(task, active, mine):
-                    queue.remove(task)
-                    queue.append(task)
-                    self._tasks[key] = self._tasks.pop(key)
-                    return task
+        for begun in (False, True):
+            for key in list(self._tasks):
+                queue = self._tasks[key]
+                mine = sum(task.begun for task in queue)
+                for task in list(queue):
+                    if task.begun == begun and self._may_run(task, active, mine):
+                        queue.remove(task)
+                        queue.append(task)
+                        self._tasks[key] = self._tasks.pop(key)
+                        return task
         return None
 
     def _may_run(self, task: Task, active: int, mine: int) -> bool:

@@ -1,8 +1,9 @@
 """A request for speech on its way: checked, queued, made in slices, encoded, sent.
 
-`begin` reserves a place, has the gate decide, and lets the scheduler work; `respond` waits for the
-first sound before it answers, so that every refusal is a clean 4xx, then streams. A client that
-leaves ends its speech at the next slice; the record then says how much was said.
+`begin` reserves a place, has the gate decide, and lets the scheduler work: its tokens are made in one
+pass with those of the others (`voxray.token_pool`), its sound in its own turns. `respond` waits for
+the first sound before it answers, so that every refusal is a clean 4xx, then streams. A client that
+leaves ends its speech at its next turn; the record then says how much was said.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from ..trust.access import Caller
 from ..trust.consent import Wanted as WantedUse
 from .encoding import TYPES, Encoder, Wave, check_format, encoder_for
 from .errors import Problem, body, problem_of
-from .scheduler import Task
+from .scheduler import TURN, Task
 from .state import Service, aside
 from .voices import need_consent
 
@@ -92,21 +93,24 @@ def open_stream(service: Service, who: Caller, wanted: Wanted, model: str) -> St
         if service.settings.consent == "required":
             purpose = who.purpose or policies.load().purpose
             need_consent(voice, WantedUse(purpose, gate.languages_of(wanted.text)))
-        return tts.stream(wanted.text, voice, model=service.models[model], **wanted.options)
+        return tts.stream(
+            wanted.text, voice, model=service.models[model], shared=True, **wanted.options
+        )
 
 
-def chunks(stream: Stream) -> Iterator[Wave]:
-    """The stream, closed whatever happens."""
+def chunks(stream: Stream) -> Iterator[Any]:
+    """The stream, and `TURN` where its tokens are being made; closed whatever happens."""
     try:
-        yield from stream
+        for chunk in stream:
+            yield chunk if len(chunk) else TURN
     finally:
         with suppress(ValueError, OSError):  # a refusal that ended it is on record already
             stream.close()
 
 
-def saved(stream: Stream, name: str) -> Iterator[Wave | bytes]:
-    """The stream in slices that are kept, then the file as the engine writes it."""
-    yield from ((chunk[:0]) for chunk in chunks(stream))
+def saved(stream: Stream, name: str) -> Iterator[Any]:
+    """The stream in turns whose sound is kept, then the file as the engine writes it."""
+    yield from (TURN for _ in chunks(stream))
     with TemporaryDirectory(prefix="voxray-") as folder:
         path = Path(folder) / f"speech{SAVED[name]}"
         engine.save(stream.synthesis, path)

@@ -16,6 +16,8 @@ from starlette.requests import HTTPConnection
 
 from ..bundle import Bundle
 from ..engine import tts
+from ..pipeline import Pipeline
+from ..token_pool import TokenPool
 from ..trust.access import Caller
 from .errors import Problem
 from .jobs import Jobs
@@ -42,6 +44,7 @@ class Service:
     metrics: Metrics
     guesses: PerMinute
     heavy: PerMinute
+    pools: dict[str, TokenPool]  # of the models that are loaded
     jobs: Jobs = field(default_factory=Jobs)
     choices: OrderedDict[str, dict[str, str]] = field(default_factory=OrderedDict)  # of api_v2
 
@@ -58,14 +61,16 @@ class Service:
             ahead_seconds=settings.ahead_seconds,
             slow_reader=settings.slow_reader,
         )
+        pools: dict[str, TokenPool] = {}
         return Service(
             settings,
             dict(models),
             Voices(settings.voices, settings.aliases),
             scheduler,
-            Metrics(scheduler),
+            Metrics(scheduler, pools),
             PerMinute(settings.guesses_per_minute),
             PerMinute(settings.heavy_per_minute),
+            pools,
         )
 
     def model_name(self, asked: str | None) -> str:
@@ -80,7 +85,11 @@ class Service:
 
     def bundle(self, asked: str | None) -> Bundle:
         """The models, loaded once."""
-        return tts.pipeline(self.models[self.model_name(asked)]).models
+        name = self.model_name(asked)
+        pipeline = tts.pipeline(self.models[name])
+        if isinstance(pipeline, Pipeline):
+            self.pools[name] = pipeline.pool
+        return pipeline.models
 
     def count_heavy(self, who: Caller) -> None:
         """Book what costs the service much, or refuse."""
