@@ -179,7 +179,7 @@ def ask(
 ) -> Why:
     """Why does a moment (or a word) sound as it does? Answered by interventions."""
     take = studio.shelf.find(identifier)
-    with studio.models:
+    with access.calling(LOCAL), studio.models:
         speech = spoken_of(studio, take)
         return explained(speech, at=at, word=word, draws=studio.settings.draws)
 

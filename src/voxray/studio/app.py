@@ -72,6 +72,11 @@ def _routes(app: FastAPI, studio: Studio) -> None:
         """The page in the browser's language."""
         return RedirectResponse(f"/{preferred(request.headers.get('accept-language', ''))}/", 303)
 
+    @app.get("/favicon.ico")
+    async def icon() -> Response:
+        """None."""
+        return Response(status_code=204)
+
     @app.get("/healthz")
     async def health() -> dict[str, str]:
         """Whether it runs."""

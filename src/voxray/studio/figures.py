@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from .. import audio
 from ..explain.figures import WIDTH, Sound, escape, wave_svg
-from ..explain.why import Why
 from ..text.inventory import sound
-from ..trust.verify import Finding
 from .actions import Spot, spots
 from .strings import Words
 from .takes import FORMATS, Take
@@ -24,7 +22,6 @@ from .tuning import Curve, Report
 HOP = 0.01  # seconds between values of F0
 PIXELS_PER_SECOND, LEAST_PIXELS = 130, 620  # narrower screens scroll
 KINDS = ("vowel", "consonant", "onset", "silence")
-SHOWN_CAUSES = 6
 STRIP_HEIGHT, BARS_HEIGHT = 78, 34
 
 
@@ -138,43 +135,6 @@ def _facts(take: Take, words: Words) -> str:
     )
 
 
-def answer(made: Why, words: Words) -> str:
-    """The answer to "why?", how far it can be trusted, and every cause beside it."""
-    rows = "".join(
-        f"<tr{' class=best' if cause is made.best else ''}><td>{escape(cause.title)}</td>"
-        f"<td>{cause.effect:+.2f} {escape(made.event.unit)}</td><td>{_interval(cause.interval)}</td>"
-        f"<td>{cause.share:.0%}</td></tr>"
-        for cause in made.causes[:SHOWN_CAUSES]
-    )
-    heads = "".join(
-        f"<th>{escape(words('why.' + k))}</th>" for k in ("cause", "effect", "interval", "share")
-    )
-    return (
-        f'<section class="answer"><p class="sentence">{escape(made.sentence)}</p>'
-        f'<p class="faithful"><b>{escape(words("why.faithful"))}</b> {escape(faithful(made, words))}</p>'
-        f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
-        f'<p class="facts">{escape(words("why.cost", draws=made.draws, seed=made.seed, seconds=f"{made.seconds:.1f}", count=len(made.causes)))}</p>'
-        "</section>"
-    )
-
-
-def faithful(made: Why, words: Words) -> str:
-    """How much of the event goes away with the cause that is named, or that none may be named."""
-    best = made.best
-    if best is None:
-        top = made.causes[0].share if made.causes else 0.0
-        return words("why.none", share=f"{top:.0%}")
-    return words(
-        "why.gone", share=f"{best.share:.0%}", interval=_interval(best.interval), unit=made.event.unit,
-        control=f"{best.control:.0%}",
-    )  # fmt: skip
-
-
-def _interval(found: object) -> str:
-    low, high = getattr(found, "low", None), getattr(found, "high", None)
-    return "–" if low is None or high is None else f"[{low:+.2f}, {high:+.2f}]"
-
-
 def comparison(first: Take, second: Take, words: Words) -> str:
     """A and B word by word: length, pitch and level."""
     a, b = (
@@ -211,35 +171,6 @@ def _semitones(a: Spot, b: Spot) -> float:
     return abs(12 * np.log2(b.hertz / a.hertz)) if a.hertz and b.hertz else 0.0
 
 
-def finding(found: Finding, words: Words) -> str:
-    """What is proven, likely and unknown of a file."""
-    parts = [
-        (kind, lines)
-        for kind, lines in (
-            ("warning", found.warnings), ("proven", found.proven), ("likely", found.likely),
-            ("unknown", found.unknown),
-        )
-        if lines
-    ]  # fmt: skip
-    body = "".join(
-        f'<section class="finding {kind}"><h4>{escape(words("verify." + kind))}</h4><ul>'
-        + "".join(f"<li>{escape(line)}</li>" for line in lines)
-        + "</ul></section>"
-        for kind, lines in parts
-    )
-    state = verdict(found)
-    return (
-        f'<p class="verdict {state}" role="status">{escape(words("verify.is." + state))}</p>{body}'
-    )
-
-
-def verdict(found: Finding) -> str:
-    """`ours`, `others` (credentials of somebody else) or `unknown`."""
-    if found.proven or (found.mark is not None and found.mark.present):
-        return "ours"
-    return "others" if found.credentials is not None and not found.credentials.broken else "unknown"
-
-
 def changes(lines: Iterable[str], words: Words) -> str:
     """What is to be different, as a list."""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
@@ -257,9 +188,8 @@ def voices(rows: Sequence[tuple[str, str, str]], words: Words) -> str:
         f"<td>{escape(words('consent.' + state))}</td></tr>"
         for name, kind, state in rows
     )
-    heads = "".join(
-        f"<th>{escape(words(key))}</th>" for key in ("voice.name", "voices.kind", "voices.consent")
-    )
+    names = (words("voice.name"), words("voices.kind"), words("voices.consent"))
+    heads = "".join(f"<th>{escape(name)}</th>" for name in names)
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
 
 

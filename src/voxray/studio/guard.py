@@ -11,6 +11,7 @@ import re
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,7 +19,7 @@ from .settings import Settings
 
 PAGE = r"/(?:en|zh)"
 OPEN = re.compile(
-    rf"/|/healthz|/sound/[0-9a-f]{{32}}\.[a-z0-9]{{2,4}}|{PAGE}/?"
+    rf"/|/healthz|/favicon\.ico|/sound/[0-9a-f]{{32}}\.[a-z0-9]{{2,4}}|{PAGE}/?"
     rf"|{PAGE}/(?:config|theme\.css|favicon\.ico|manifest\.json|robots\.txt)/?"
     rf"|{PAGE}/(?:assets|static|svelte)/.+"
     rf"|{PAGE}/gradio_api/(?:queue/join|queue/data|upload|upload_progress|cancel|reset|app_id|info"
@@ -42,8 +43,11 @@ HEADERS = {
 }
 
 
-class TooMuch(Exception):
-    """A body went over its limit on the way."""
+class TooMuch(HTTPException):
+    """A body went over its limit on the way; FastAPI lets it through as it is."""
+
+    def __init__(self) -> None:
+        super().__init__(413, "too much was sent")
 
 
 class Guard:

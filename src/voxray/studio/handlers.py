@@ -14,7 +14,8 @@ from typing import Any
 
 import gradio as gr
 
-from . import figures
+from ..engine import default_voice
+from . import answers, figures
 from .actions import Asked, Changes, Studio, ask, speak, verify
 from .script import speak_script
 from .strings import Words
@@ -137,7 +138,7 @@ class Handlers:
         made = (
             ask(self.studio, take, word=word) if by_word else ask(self.studio, take, at=at or 0.0)
         )
-        return [self.info(self.words("why.done")), figures.answer(made, self.words)]
+        return [self.info(self.words("why.done")), answers.answer(made, self.words)]
 
     def asking(self) -> str:
         """While the answer is on its way."""
@@ -261,12 +262,20 @@ class Handlers:
             for name, kind in self.studio.cast.names().items()
         ]
 
+    def usual(self) -> str | None:
+        """The voice that the page begins with: one of the page's language."""
+        names = self.studio.cast.names()
+        try:
+            return default_voice(self.words("text.example"))
+        except ValueError:  # no built-in voices in this installation
+            return next(iter(names), None)
+
     # verify, tune
 
     @told(2)
     def verify(self, path: str | None) -> list[str]:
         """Status and finding."""
-        return ["", figures.finding(verify(self.studio, path), self.words)]
+        return ["", answers.finding(verify(self.studio, path), self.words)]
 
     @told(3)
     def start(

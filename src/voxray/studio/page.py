@@ -68,7 +68,7 @@ def assets(words: Words) -> tuple[str, str]:
     style = _read("studio.css")
     locale = {"en": "en-US", "zh": "zh-CN"}[words.language]
     head = (
-        "<link rel='icon' href='data:,'><script>for (const [name, value] of [['language', '%s'], ['languages', ['%s']]])"
+        "<script>for (const [name, value] of [['language', '%s'], ['languages', ['%s']]])"
         " Object.defineProperty(navigator, name, {get: () => value});"
         "document.documentElement.lang = '%s';</script>"
     )
@@ -97,7 +97,13 @@ def _speak(calls: Handlers, words: Words) -> Speaking:
     text = gr.Textbox(words("text.example"), label=words("text"), info=words("text.hint"), lines=3,
                       max_length=calls.studio.settings.most_characters, elem_id="text")  # fmt: skip
     with gr.Row():
-        voice = gr.Dropdown(calls.choices(), label=words("voice"), elem_id="voice", min_width=200)
+        voice = gr.Dropdown(
+            calls.choices(),
+            value=calls.usual(),
+            label=words("voice"),
+            elem_id="voice",
+            min_width=200,
+        )
         with gr.Column(min_width=200):
             go = gr.Button(words("speak"), variant="primary", elem_id="go")
             stop = gr.Button(words("stop"), elem_id="stop", size="sm")
