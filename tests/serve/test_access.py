@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 import logging
 import time
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from serving import Open, body, code, key
 
+from voxray.commands import main
 from voxray.serve import logs
 from voxray.serve.limits import PerMinute
 from voxray.trust import access, audit, records
@@ -92,7 +96,10 @@ def test_keys_are_made_and_ended_over_http(serve: Open) -> None:
     headers = {"Authorization": f"Bearer {made['key']}"}
     assert client.get("/v1/me", headers=headers).json()["scopes"] == ["speak"]
     assert code(client.get("/v1/keys", headers=headers)) == "key-scope"
-    assert made["key"] not in client.get("/v1/keys", headers=owner).text
+    shown = client.get("/v1/keys", headers=owner)
+    assert made["id"] in {item["id"] for item in shown.json()["data"]}
+    assert made["key"] not in shown.text
+    assert code(client.delete("/v1/keys/nobody", headers=owner)) == "not-found"
     assert client.delete(f"/v1/keys/{made['id']}", headers=owner).status_code == 204
     assert code(client.get("/v1/me", headers=headers)) == "key-revoked"
     weak = key("manage", role="caller")
@@ -125,3 +132,19 @@ def test_the_log_holds_no_secrets_and_no_texts(serve: Open) -> None:
 )
 def test_secrets_are_blotted(text: str) -> None:
     assert "abc" not in logs.blotted(f"a {text} b") and "x.y" not in logs.blotted(text)
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_the_command_starts_the_service(
+    place: Path, local: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    started: list[tuple[FastAPI, dict[str, Any]]] = []
+    monkeypatch.setattr("uvicorn.run", lambda app, **how: started.append((app, how)))
+    assert main(["serve", "--port", "9999", *(["--local"] if local else [])]) == 0
+    ((app, how),) = started
+    assert (how["host"], how["port"]) == ("127.0.0.1", 9999)
+    assert app.state.service.settings.keys == ("local" if local else "required")
+    assert (
+        "voxray trust key" in capfd.readouterr().err
+    ) is not local  # nobody could ask for anything
+    app.state.service.scheduler.stop(1.0)

@@ -1,10 +1,17 @@
-"""Real clients against a live server: OpenAI's package, urllib as api_v2's tools use, generated requests."""
+"""Real clients against a live server: OpenAI's packages for Python and Node, urllib as api_v2's tools use
+it, and requests generated from the service's own description.
+
+The Node client needs `node` and its `openai` package (`npm install openai` in a folder that NODE_PATH
+names); the others are in the extra `clients`. What is missing is skipped.
+"""
 
 from __future__ import annotations
 
 import io
 import json
+import shutil
 import socket
+import subprocess
 import time
 import urllib.request
 from pathlib import Path
@@ -21,6 +28,8 @@ from voxray.serve import Settings, create_app
 from voxray.trust import audit, records
 
 pytestmark = pytest.mark.slow
+LONGEST_SEARCH = 60.0  # seconds; what was not asked by then is left
+LONGEST_ANSWER = 30.0
 
 
 def test_openais_package_speaks_streams_and_hears_refusals(tiny: Bundle, place: Path) -> None:
@@ -75,25 +84,79 @@ def _leave(address: str) -> None:
         assert connection.recv(64).startswith(b"HTTP/1.1 200")
 
 
-def test_generated_requests_never_break_the_service(tiny: Bundle, place: Path) -> None:
+NODE_CLIENT = """
+const {OpenAI} = require("openai");
+const [baseURL, apiKey] = process.argv.slice(2);
+const client = new OpenAI({baseURL, apiKey, maxRetries: 0});
+(async () => {
+  const heard = {models: (await client.models.list()).data.map((model) => model.id)};
+  const wanted = {model: "tts-1", voice: "nova", input: "Hello.", response_format: "pcm"};
+  heard.whole = (await (await client.audio.speech.create(wanted)).arrayBuffer()).byteLength;
+  heard.streamed = heard.chunks = 0;
+  for await (const chunk of (await client.audio.speech.create(wanted)).body) {
+    heard.streamed += chunk.length;
+    heard.chunks += 1;
+  }
+  try {
+    await client.audio.speech.create({...wanted, voice: "no-one"});
+  } catch (error) {
+    heard.refusal = [error.status, error.code];
+  }
+  const stranger = new OpenAI({baseURL, apiKey: "sk-x", maxRetries: 0});
+  await stranger.models.list().catch((error) => { heard.stranger = [error.status, error.code]; });
+  console.log(JSON.stringify(heard));
+})();
+"""
+
+
+def test_openais_package_for_node(tiny: Bundle, place: Path) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed")
+    there = subprocess.run([node, "-e", 'require("openai")'], capture_output=True, timeout=60)
+    if there.returncode:
+        pytest.skip(
+            "node finds no package openai: npm install openai, and NODE_PATH to node_modules"
+        )
+    script = place / "client.cjs"
+    script.write_text(NODE_CLIENT, encoding="utf-8")
+    with running(tiny, place / "voices") as address:
+        command = [node, script, f"{address}/v1", key()["Authorization"][7:]]
+        told = subprocess.run(command, capture_output=True, timeout=120, text=True)
+    assert told.returncode == 0, told.stderr
+    heard = json.loads(told.stdout)
+    assert heard["models"] == ["tiny"] and heard["chunks"] >= 1
+    assert heard["whole"] > 2 * 2400 and heard["streamed"] > 2 * 2400
+    assert heard["refusal"] == [404, "voice-unknown"] and heard["stranger"] == [401, "key-unknown"]
+    assert audit.verify().faults == ()
+
+
+@pytest.mark.parametrize("role", ["caller", "operator"])
+def test_generated_requests_never_break_the_service(role: str, tiny: Bundle, place: Path) -> None:
     """What the description allows, and what it does not: never a 5xx, always the error's shape."""
     schemathesis = pytest.importorskip("schemathesis")
-    from hypothesis import HealthCheck, given, settings
+    from hypothesis import HealthCheck, Phase, given, settings
     from hypothesis import strategies as st
 
-    headers = key("speak", "voices", "verify")
+    headers = key("speak", "convert", "clone", "voices", "verify", "manage", role=role)
     chosen = Settings(hosts=("*",), voices=place / "voices", heavy_per_minute=5, api_v2=True)
     app = create_app(chosen, {"tiny": tiny})
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
     operations = [found.ok() for found in schema.get_all_operations()]
     assert len(operations) > 15
+    until = time.monotonic() + LONGEST_SEARCH
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.generate],  # a failure is told as found: shrinking takes minutes
+    )  # fmt: skip
     @given(st.data())
     def ask(data: st.DataObject) -> None:
+        if time.monotonic() > until:
+            return
         operation = data.draw(st.sampled_from(operations))
         case = data.draw(operation.as_strategy())
-        told = case.call(headers=headers)
+        told = case.call(headers=headers, timeout=LONGEST_ANSWER)
         assert told.status_code < 500, (operation.label, told.status_code, told.text)
         if told.status_code >= 400 and not operation.path.endswith("ready"):
             assert set(told.json()["error"]) == {"code", "message"}, operation.label

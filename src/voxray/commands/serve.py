@@ -92,5 +92,5 @@ def _hint(local: bool) -> None:
     """Without a key nobody can ask for anything: say how to make one."""
     from ..trust import access
 
-    if not local and not access.keys():
+    if not local and not access.listed():
         sys.stderr.write("voxray: there is no key yet: `voxray trust key NAME` makes one\n")

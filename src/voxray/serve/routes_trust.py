@@ -7,7 +7,7 @@ clone. A caller that verifies a file learns of its own records only.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, UploadFile
@@ -18,6 +18,7 @@ from ..trust import access, consent, reading, records
 from ..trust.access import Caller
 from ..trust.verify import examine
 from .auth import Who, allowed
+from .errors import Problem
 from .routes_openai import Svc
 from .state import Service, aside
 from .uploads import kept
@@ -108,6 +109,7 @@ async def revoke(identifier: str, who: Who, reason: str = "") -> Response:
 
     def end() -> None:
         with allowed(who, "voices", "operator"):
+            _must_be(identifier, (content.id for content, _ in consent.listed()), "consent")
             consent.revoke(identifier, reason[:200], who.actor)
 
     await aside(end)
@@ -120,7 +122,7 @@ async def keys(who: Who) -> dict[str, Any]:
 
     def show() -> list[dict[str, object]]:
         with allowed(who, "manage", "operator"):
-            return access.keys()
+            return access.listed()
 
     return {"data": await aside(show)}
 
@@ -147,6 +149,7 @@ async def revoke_key(identifier: str, who: Who) -> Response:
 
     def end() -> None:
         with allowed(who, "manage", "operator"):
+            _must_be(identifier, (key["id"] for key in access.listed()), "key")
             access.revoke_key(identifier)
 
     await aside(end)
@@ -186,6 +189,11 @@ def _without(report: dict[str, Any], hidden: list[str]) -> dict[str, Any]:
         shown["watermark"] = {**shown["watermark"], "number": None, "low_word": None}
         shown["credentials"] = None
     return shown
+
+
+def _must_be(identifier: str, known: Iterable[object], what: str) -> None:
+    if identifier not in known:
+        raise Problem("not-found", f"there is no {what} {identifier!r:.80}")
 
 
 def _until(days: float | None) -> float | None:
