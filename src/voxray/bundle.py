@@ -38,6 +38,7 @@ from voxray.models.student import Student
 from voxray.pretrained import G2PW, ROBERTA, Pretrained
 from voxray.text import Phonemes, PublishedPipeline, TextPipeline
 from voxray.text.published import PublishedPhonemes
+from voxray.text.published.segments import MODES
 from voxray.text.symbols import SYMBOL_TO_ID
 from voxray.tokens.content import ContentEncoder
 from voxray.tokens.quantiser import Quantiser
@@ -64,6 +65,7 @@ class Bundle:
     default_precision: ClassVar[Precision] = "float32"
     trims: ClassVar[bool] = True  # hears a reference cut to its speech
     streams: ClassVar[bool] = True  # can speak a sentence chunk by chunk
+    languages: ClassVar[tuple[str, ...]] = ("auto", "en", "zh")
     parts: ClassVar[tuple[str, ...]] = PARTS
 
     @classmethod
@@ -201,6 +203,11 @@ class FamilyBundle(Bundle):
         return isinstance(self.generator, Generator)
 
     default_precision: ClassVar[Precision] = "fast"
+
+    @property
+    def languages(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The original's modes (`text.published.segments`)."""
+        return MODES["v1" if self.config.version == "v1" else "v2"]
 
     def fit(self, state: Mapping[str, Tensor]) -> None:
         """A bundle that was saved after loading has its weight normalisation baked in already."""

@@ -11,6 +11,8 @@ text is read alone, too. One thread at a time (`Pipeline.lock`).
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,7 @@ from .models.attention import KVCache
 from .models.gpt import GPT
 from .models.packed import shares_scales
 from .models.rows import RowCache
+from .models.student import Student
 from .sites import attached, sites
 from .watch import edits_of_rows
 
@@ -26,22 +29,25 @@ from .watch import edits_of_rows
 class TokenPool:
     """The decoders of one GPT that wait for tokens."""
 
-    def __init__(self, gpt: GPT) -> None:
-        self.gpt = gpt
+    def __init__(self, gpt: GPT | Student) -> None:
+        self.gpt: Any = gpt
         self.steps = 0  # passes made
         self.tokens = 0  # rows of these passes: tokens / steps is how full they were
         self._goals: dict[TokenDecoder, int | None] = {}  # in the order in which they came
         self._failed: dict[TokenDecoder, Exception] = {}
         self._rows = RowCache()
         self._members: list[TokenDecoder] = []  # of the rows
-        self._apart = shares_scales(gpt)
+        self._apart = not isinstance(gpt, GPT) or shares_scales(gpt)
         self._sites = sites(gpt)
 
     def __len__(self) -> int:
         return len(self._goals)
 
     def takes(self, decoder: TokenDecoder) -> bool:
-        """Whether this one may stand beside others; edits and int8 would reach across rows."""
+        """Whether this one may stand beside others.
+
+        Edits and int8 would reach across rows; a `Student` keeps no rows.
+        """
         return not (self._apart or decoder.options.compat or decoder.edited)
 
     def want(self, decoder: TokenDecoder, count: int | None) -> None:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from serving import Open, code, key
+from types import SimpleNamespace
+from typing import get_args
+
+import pytest
+from serving import Open, body, code, key
+
+from voxray.bundle import Bundle, FamilyBundle
+from voxray.engine import check_options
+from voxray.pipeline import Pipeline
+from voxray.serve.routes_openai import Language
 
 
 def test_it_is_off_by_default(serve: Open) -> None:
@@ -55,9 +64,35 @@ def test_paths_urls_and_foreign_formats_are_refused(serve: Open) -> None:
     asked = {"text": "Hello.", "text_lang": "en", "ref_audio_path": "nova"}
     for changes, expected in (
         ({"media_type": "aac"}, "format-unsupported"),
-        ({"text_lang": "klingon"}, "bad-request"),
+        ({"text_lang": "klingon"}, "language-unsupported"),
+        ({"text_lang": "ja"}, "language-unsupported"),  # of a published model only
         ({"aux_ref_audio_paths": ["nova"]}, "unsupported"),
     ):
         told = client.post("/tts", json={**asked, **changes}, headers=headers)
         assert told.status_code == 400 and told.json()["error"]["code"] == expected
     assert code(client.get("/control?command=exit", headers=headers)) == "not-found"
+
+
+def test_languages_are_those_of_the_model(
+    serve: Open, tiny: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, headers = serve(api_v2=True), key()
+    asked = {"text": "Hello.", "ref_audio_path": "nova", "media_type": "raw"}
+    for name in ("en", "ALL_ZH", "zh", "auto", ""):
+        told = client.post("/tts", json={**asked, "text_lang": name}, headers=headers)
+        assert told.status_code == 200, (name, told.text)
+    heard: list[str] = []
+    known = FamilyBundle.languages.fget(SimpleNamespace(config=SimpleNamespace(version="v2")))  # type: ignore[attr-defined]
+    assert (
+        set(known)
+        == set(get_args(Language))
+        == {name for name in known if check_options({"language": name})}
+    ), "what the service takes, a published model knows, and `voxray say --lang` takes are one"
+    monkeypatch.setattr(Bundle, "languages", known)
+    monkeypatch.setattr(
+        Pipeline, "stream", lambda *a, **k: heard.append(a[3].language) or 1 / 0
+    )  # the tiny model's front end reads no Japanese
+    for name in known:
+        client.post("/tts", json={**asked, "text_lang": name}, headers=headers)
+        client.post("/v1/audio/speech", json=body(language=name), headers=headers)
+    assert heard == [name for name in known for _ in range(2)]

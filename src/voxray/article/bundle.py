@@ -51,6 +51,7 @@ class ArticleBundle:
     trims: ClassVar[bool] = True
     streams: ClassVar[bool] = False
     fingerprint: ClassVar[str] = ""
+    languages: ClassVar[tuple[str, ...]] = ("auto", "en", "zh")
 
     @classmethod
     def build(cls, config: ArticleConfig, tokenizer: BytePairs) -> ArticleBundle:

@@ -19,6 +19,7 @@ from ..trust import Refused
 log = logging.getLogger("voxray.serve")
 STATUS = {
     "bad-request": 400, "text-empty": 400, "format-unsupported": 400, "unsupported": 400,
+    "language-unsupported": 400,
     "audio-unreadable": 422, "invalid": 422,
     "key-missing": 401, "origin-denied": 403, "host-denied": 421,
     "voice-unknown": 404, "model-unknown": 404, "job-unknown": 404, "not-found": 404,

@@ -21,9 +21,7 @@ from .speech import Wanted, respond
 from .state import Service, aside
 
 router = APIRouter(tags=["api_v2"])
-LANGUAGES = {
-    "auto": "auto", "zh": "zh", "all_zh": "zh", "en": "en", "": "auto",
-}  # fmt: skip
+NARROWER = {"all_zh": "zh"}  # for a model without the original's modes
 Name = Annotated[str, Field(max_length=1000)]
 
 
@@ -122,10 +120,8 @@ def _wanted(service: Service, who: Caller, asked: TtsBody) -> Wanted:
         raise Problem("bad-request", "ref_audio_path is required: a registered voice's name")
     if asked.aux_ref_audio_paths:
         raise Problem("unsupported", "aux_ref_audio_paths: a voice has one timbre here")
-    if asked.text_lang.lower() not in LANGUAGES:
-        raise Problem("bad-request", f"text_lang: {', '.join(filter(None, LANGUAGES))}")
     speaking = Speaking(
-        language=LANGUAGES[asked.text_lang.lower()],  # type: ignore[arg-type]  # looked up
+        language=_language(service, asked.text_lang, chosen.get("model")),  # type: ignore[arg-type]
         speed=asked.speed_factor,
         seed=None if asked.seed < 0 else asked.seed,
         temperature=asked.temperature,
@@ -138,6 +134,15 @@ def _wanted(service: Service, who: Caller, asked: TtsBody) -> Wanted:
     return Wanted(
         asked.text, voice, chosen.get("model"), asked.media_type, False, whole, speaking.options()
     )
+
+
+def _language(service: Service, asked: str, model: str | None) -> str:
+    """The original's name of a language, as the model knows it."""
+    name, known = asked.lower() or "auto", service.bundle(model).languages
+    name = name if name in known else NARROWER.get(name, name)
+    if name not in known:
+        raise Problem("language-unsupported", f"text_lang: {', '.join(known)}")
+    return name
 
 
 def _failed(error: ValueError, message: str) -> Response:

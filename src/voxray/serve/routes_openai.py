@@ -21,6 +21,9 @@ from .state import Service, service_of
 router = APIRouter(tags=["speech"])
 CREATED = 1_764_028_800  # of the first release's models; clients want a time here
 Svc = Annotated[Service, Depends(service_of)]
+Language = Literal[
+    "auto", "auto_yue", "en", "zh", "ja", "ko", "yue", "all_zh", "all_ja", "all_ko", "all_yue"
+]
 SOUND: dict[int | str, dict[str, Any]] = {
     200: {"content": {kind: {} for kind in sorted({*TYPES.values(), "text/event-stream"})}}
 }
@@ -37,7 +40,7 @@ class Speaking(BaseModel):
     """What can be chosen for speech, by any endpoint."""
 
     model_config = ConfigDict(extra="forbid")
-    language: Literal["auto", "en", "zh"] = "auto"
+    language: Language = "auto"  # a published model knows all, the built-in one auto, en and zh
     speed: float = Field(default=1.0, ge=0.25, le=4.0)
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     temperature: float | None = Field(default=None, ge=0, le=2)

@@ -68,6 +68,7 @@ async def begin(service: Service, who: Caller, wanted: Wanted) -> Speech:
     check_format(wanted.format)
     _check_text(service, wanted.text)
     model = service.model_name(wanted.model)
+    await aside(_check_language, service, model, wanted.options.get("language", "auto"))
     rate = 0
 
     def seconds(item: Any) -> float:
@@ -221,3 +222,9 @@ def _check_text(service: Service, text: str) -> None:
             f"the text has {len(text)} characters; "
             f"{service.settings.most_characters} are allowed in one request",
         )
+
+
+def _check_language(service: Service, model: str, language: str) -> None:
+    known = service.bundle(model).languages
+    if language not in known:
+        raise Problem("language-unsupported", f"the model {model!r} speaks {', '.join(known)}")
