@@ -15,7 +15,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "voxray"
 RANKS = (
-    {"audio", "config", "sites"},
+    {"audio", "config", "sites", "sharing"},
     {"text", "tokens", "models"},
     {
         "sampling",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from threading import RLock
 from typing import Any
 
@@ -28,6 +29,7 @@ from .models.generator_matching import MelPrompt
 from .pacing import Spans
 from .pieces import Piece, Script
 from .sampling import SamplingOptions, check_seed, derive
+from .sharing import SharedLock
 from .synthesis import Synthesis, WordTime
 from .text import Phonemes, TextPipeline
 from .token_pool import TokenPool
@@ -155,7 +157,7 @@ class Job:
         self, pipeline: Pipeline, text: str, voice: Voice, options: SynthesisOptions, *, whole: bool
     ) -> None:
         self.models = pipeline.models
-        self.lock = pipeline.lock
+        self.lock, self.sounding = pipeline.lock, pipeline.sounding
         self.voice = fitting(self.models, voice)
         self.options = options.seeded().suited(self.models.config.temperature)
         self.seed = check_seed(self.options.seed)
@@ -271,7 +273,8 @@ class Job:
         *,
         last: bool,
     ) -> Wave:
-        with self.lock:
+        plain = not (sound.aligned or self.edited)
+        with self.sounding.together() if plain else self.sounding.alone():
             return sound.decode(
                 decoder.tokens, part.begin, part.end, last=last, path=path, rate=part.rate,
                 pause_ms=part.pause_ms, whole=self.whole and self.edited,
@@ -295,7 +298,7 @@ class Job:
         """The phoneme of each token; without a watch found by a run of its own, if edits want it."""
         if decoder.watch is not None or not edits.needs_path:
             return decoder.path
-        with self.lock:
+        with self.sounding.alone():
             return sound.scout(decoder.tokens)
 
     def _token_decoder(self, piece: Piece, number: int, edits: PieceIntervention) -> TokenDecoder:
@@ -421,13 +424,24 @@ def _mismatches(models: Bundle, text: TextPipeline, voice: Voice) -> Iterator[st
 
 
 class Pipeline:
-    """Models and text front end together. One request at a time runs the models (`lock`)."""
+    """Models and text front end together.
+
+    One at a time steps the GPT (`lock`); those who only sound tokens may do so side by side, and who
+    attaches something to the generator is alone (`sounding`).
+    """
 
     def __init__(self, models: Bundle, text: TextPipeline) -> None:
         self.models = models
         self.text = text
         self.lock = RLock()
+        self.sounding = SharedLock()
         self.pool = TokenPool(models.gpt)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else uses the models: for who attaches to them across whole requests."""
+        with self.lock, self.sounding.alone():
+            yield
 
     def stream(
         self, text: str, voice: Voice, options: SynthesisOptions, *, shared: bool = False
@@ -456,9 +470,10 @@ class Pipeline:
         seeded = options.seeded()
         seed = check_seed(seeded.seed)
         made = Assembly(self.models.generator.config.sample_rate)
-        with self.lock, torch.inference_mode():
+        with torch.inference_mode():
             began = time.perf_counter()
-            tokens = self.models.tokens(wave, rate)
+            with self.sounding.alone():
+                tokens = self.models.tokens(wave, rate)
             made.spend("tokens", began)
             sound = PieceDecoder(
                 self.models, self.models.silent_text, voice.speaker,
@@ -467,7 +482,8 @@ class Pipeline:
             for begin in range(0, len(tokens), CONVERT_CHUNK):
                 began = time.perf_counter()
                 end = min(begin + CONVERT_CHUNK, len(tokens))
-                made.add(sound.decode(tokens, begin, end, last=end == len(tokens)))
+                with self.sounding.together():
+                    made.add(sound.decode(tokens, begin, end, last=end == len(tokens)))
                 made.spend("audio", began)
         made.timings["total"] = time.perf_counter() - made.started
         step = sound.token_samples / made.rate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -33,6 +34,35 @@ def test_side_by_side_each_is_what_it_is_alone(serve: Open) -> None:
     assert len(pool) == 0 and client.app.state.service.scheduler.counts() == (0, 0)  # type: ignore[attr-defined]
     page = client.get("/metrics", headers=key("manage")).text
     assert "voxray_tokens_total" in page and "voxray_token_passes_total" in page
+
+
+def test_an_explanation_beside_speech_changes_nothing(serve: Open) -> None:
+    """It attaches to the models: meanwhile nobody else uses them."""
+    client, headers = serve(), key()
+    alone = [ask(client, headers, number) for number in range(3)]
+    with ThreadPoolExecutor(4) as crowd:
+        jobs = [
+            client.post("/v1/explanations", json={"input": TEXTS[2], "voice": "nova"}, headers=headers)
+            for _ in range(2)
+        ]  # fmt: skip
+        found = list(crowd.map(lambda n: ask(client, headers, n % 3), range(9)))
+    assert [job.status_code for job in jobs] == [202, 202]
+    for number, sound in enumerate(found):
+        wanted = alone[number % 3]
+        assert len(sound) == len(wanted), number
+        assert sound @ wanted > 0.9 * np.linalg.norm(sound) * np.linalg.norm(wanted), number
+    for job in jobs:
+        assert outcome(client, headers, job.json()["id"]) == "done"
+
+
+def outcome(client, headers: dict[str, str], job: str) -> str:
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        state = client.get(f"/v1/explanations/{job}", headers=headers).json()["state"]
+        if state != "queued":
+            return state
+        time.sleep(0.1)
+    return "never"
 
 
 def test_a_crowd_is_told_to_come_back(serve: Open) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
 
@@ -39,6 +40,12 @@ class ArticlePipeline:
         self.models = models
         self.text: TextPipeline = models.text_pipeline()
         self.lock = RLock()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else uses the models."""
+        with self.lock:
+            yield
 
     def synthesise(self, text: str, voice: Voice, options: SynthesisOptions) -> Synthesis:
         """Speech, sentence after sentence."""

@@ -79,6 +79,7 @@ def _explain(
         if service.settings.consent == "required":
             purpose = who.purpose or policies.load().purpose
             need_consent(voice, Wanted(purpose, gate.languages_of(body.input)))
-        report = explain(body.input, voice, seed=body.seed, model=service.models[name])
+        with service.alone(name):  # it attaches to the models
+            report = explain(body.input, voice, seed=body.seed, model=service.models[name])
         service.metrics.audio.inc(report.trace.synthesis.seconds)
         yield {**report.to_json(), "voice_source": ""}

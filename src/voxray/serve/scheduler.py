@@ -94,10 +94,12 @@ class Scheduler:
         most_per_key: int = 16,
         ahead_seconds: float = 30.0,
         slow_reader: float = 60.0,
+        before_turn: Callable[[int], None] = lambda active: None,
     ) -> None:
         self.most_active, self.most_requests = most_active, most_requests
         self.most_per_key, self.ahead_seconds = most_per_key, ahead_seconds
         self.slow_reader = slow_reader
+        self._before_turn = before_turn  # is told how many tasks are begun
         self.busy_seconds = 0.0
         self._lasted = 1.0  # seconds of a task, a running mean
         self._tasks: dict[str, deque[Task]] = {}  # by key; both in order of their turns
@@ -184,6 +186,8 @@ class Scheduler:
                     self._change.wait(1.0)
                     task = self._next()
                 task.begun = task.running = True
+                active = self._active()
+            self._before_turn(active)
             began = time.monotonic()
             over = self._advance(task)
             with self._change:
@@ -228,7 +232,7 @@ class Scheduler:
 
     def _next(self) -> Task | None:
         """Whose turn it is, the new ones that have a place first; they go to the end of their rows."""
-        active = sum(task.begun for queue in self._tasks.values() for task in queue)
+        active = self._active()
         for begun in (False, True):
             for key in list(self._tasks):
                 queue = self._tasks[key]
@@ -240,6 +244,9 @@ class Scheduler:
                         self._tasks[key] = self._tasks.pop(key)
                         return task
         return None
+
+    def _active(self) -> int:
+        return sum(task.begun for queue in self._tasks.values() for task in queue)
 
     def _may_run(self, task: Task, active: int, mine: int) -> bool:
         if task.running or task.steps is None:

@@ -25,7 +25,7 @@ class Settings(Config):
     hosts: tuple[str, ...] = LOOPBACK  # names in the Host header; "*": any
     origins: tuple[str, ...] = ()  # web pages that may call; none by default
 
-    workers: int = Field(default=1, ge=1, le=64)  # threads that run the models
+    workers: int = Field(default=2, ge=1, le=64)  # threads: one makes tokens while another sounds
     most_active: int = Field(default=8, ge=1)  # requests that are spoken in turns
     most_requests: int = Field(default=64, ge=1)  # with those that wait; then 429
     most_per_key: int = Field(default=16, ge=1)

@@ -6,11 +6,14 @@ One object per application, at `app.state.service`; nothing is global.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
@@ -60,6 +63,7 @@ class Service:
             most_per_key=settings.most_per_key,
             ahead_seconds=settings.ahead_seconds,
             slow_reader=settings.slow_reader,
+            before_turn=partial(_share_cores, torch.get_num_threads(), settings.workers),
         )
         pools: dict[str, TokenPool] = {}
         return Service(
@@ -91,6 +95,13 @@ class Service:
             self.pools[name] = pipeline.pool
         return pipeline.models
 
+    @contextmanager
+    def alone(self, asked: str | None) -> Iterator[None]:
+        """Nobody else uses a model meanwhile."""
+        pipeline = tts.pipeline(self.models[self.model_name(asked)])
+        with pipeline.alone():
+            yield
+
     def count_heavy(self, who: Caller) -> None:
         """Book what costs the service much, or refuse."""
         wait = self.heavy.wait(who.actor)
@@ -105,6 +116,11 @@ class Service:
         while len(self.choices) > MOST_CHOICES:
             self.choices.popitem(last=False)
         return choice
+
+
+def _share_cores(cores: int, workers: int, active: int) -> None:
+    """One request alone gets all cores; several get a part each, which wastes less."""
+    torch.set_num_threads(cores if active <= 1 else max(1, cores // workers))
 
 
 def service_of(connection: HTTPConnection) -> Service:
