@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.importorskip("gradio", reason="needs: pip install 'voxray[studio]'")
-
 from voxray.bundle import Bundle
 from voxray.studio.actions import Asked, Studio, finished, speak
-from voxray.studio.handlers import Handlers
 from voxray.studio.settings import Settings
-from voxray.studio.strings import Words
 from voxray.studio.takes import Take
-from voxray.studio.tuning import Tuner
 from voxray.trust import store
+
+if TYPE_CHECKING:
+    from voxray.studio.handlers import Handlers
 
 
 @pytest.fixture(scope="session")
@@ -54,4 +53,8 @@ def take(studio: Studio) -> Take:
 @pytest.fixture
 def calls(studio: Studio) -> Handlers:
     """What the English page's events call."""
+    from voxray.studio.handlers import Handlers
+    from voxray.studio.strings import Words
+    from voxray.studio.tuning import Tuner
+
     return Handlers(studio, Tuner(studio.settings), Words("en"))

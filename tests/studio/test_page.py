@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+pytest.importorskip("gradio", reason="needs: pip install 'voxray[studio]'")
+
 from voxray.studio import Settings, create_app, figures
 from voxray.studio.actions import Asked, Studio, finished, speak
 from voxray.studio.app import preferred
@@ -49,6 +51,7 @@ def test_pages_ask_nobody_else(client: TestClient, language: str) -> None:
     assert not [url for url in fetched if not url.startswith("http://127.0.0.1")]
     policy = page.headers["content-security-policy"]
     assert "default-src 'self'" in policy and "http" not in policy
+    assert f'lang="{language}"' in page.text and page.text.index("<style>") < 20_000
     config = client.get(f"/{language}/config").json()
     assert config["analytics_enabled"] is False
     assert Words(language)("tab.verify") in page.text or language == "zh"
@@ -117,7 +120,7 @@ def test_no_path_is_taken_from_the_client(client: TestClient, path: str) -> None
 
 
 def test_saying_shows_player_words_and_tokens(calls: Handlers, studio: Studio) -> None:
-    outputs = last(calls.speak("Hello there.", "nova", 1, 1.0, 0.0, empty()))
+    outputs = last(calls.speak("Hello there.", "nova", "1", 1.0, 0.0, empty()))
     assert len(outputs) == 13
     shown, take = outputs[1], studio.shelf.find(outputs[2])
     assert f"/sound/{take.id}.wav" in shown and shown.count('class="token"') == len(
@@ -140,8 +143,11 @@ def test_a_sound_is_served_to_who_has_its_id(client: TestClient) -> None:
 
 def test_failures_are_one_line_and_nothing_else_moves(calls: Handlers) -> None:
     for outputs in (
-        last(calls.speak("", "nova", None, 1.0, 0.0, empty())),
-        last(calls.script("", "", None, 1.0)),
+        last(calls.speak("", "nova", "", 1.0, 0.0, empty())),
+        last(calls.script("", "", "", 1.0)),
+        last(calls.speak("Hello.", "nova", "one", 1.0, 0.0, empty())),
+        last(calls.speak("Hello.", "nova", "-1", 1.0, 0.0, empty())),
+        last(calls.speak("Hello.", "nova", "1", 99.0, 0.0, empty())),
         last(calls.hear(None, empty())),
         calls.why(None, 0.1, None, False),
         calls.why(None, 0.1, None, True),
@@ -169,6 +175,8 @@ def test_a_and_b_differ_by_the_changes_alone(calls: Handlers, studio: Studio, ta
     status, player, table = last(calls.hear(take.id, {**empty(), "emphasis": {0: 1.0}}))
     assert "alert" not in status and 'class="take"' in player
     assert table.count("<tr>") == 3 and str(take.synthesis.seed) in table
+    quick = last(calls.hear(take.id, empty(), 1, 0.5, 1.0))
+    assert 'class="take"' in quick[1]
     nothing = last(calls.hear(take.id, empty()))
     assert "Nothing is changed" in nothing[0]
 
@@ -199,9 +207,9 @@ def test_text_of_others_is_escaped(calls: Handlers, studio: Studio) -> None:
     evil = '<img src=x onerror="alert(1)">'
     assert "<img" not in calls.agreement("en", evil, ["personal"])
     assert "<img" not in figures.note(evil)
-    shown = last(calls.speak(f"Hello {evil}", "nova", 1, 1.0, 0.0, empty()))[1]
+    shown = last(calls.speak(f"Hello {evil}", "nova", "1", 1.0, 0.0, empty()))[1]
     assert "<img" not in shown
-    assert "<img" not in last(calls.speak("Hello.", evil, 1, 1.0, 0.0, empty()))[0]
+    assert "<img" not in last(calls.speak("Hello.", evil, "1", 1.0, 0.0, empty()))[0]
     assert html.unescape(figures.note(evil)).count("<img") == 1
 
 

@@ -10,7 +10,20 @@ request passes first.
 
 from __future__ import annotations
 
-from .app import create_app
+from typing import TYPE_CHECKING, Any
+
 from .settings import Settings
 
+if TYPE_CHECKING:
+    from .app import create_app
+
 __all__ = ["Settings", "create_app"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load on first use: the actions work where Gradio is not installed."""
+    if name != "create_app":
+        raise AttributeError(f"module 'voxray.studio' has no attribute {name!r}")
+    from .app import create_app
+
+    return create_app

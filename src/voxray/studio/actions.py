@@ -252,7 +252,8 @@ def spots(made: Synthesis, f0: NDArray[np.float32], hop: float = 0.01) -> list[S
         a, b = (round(t * made.sample_rate) for t in (word.start_s, word.end_s))
         tones = f0[round(word.start_s / hop) : max(1, round(word.end_s / hop))]
         tones = tones[tones > 0]
-        power = float(np.mean(made.audio[a:b].astype(np.float64) ** 2)) if b > a else 0.0
+        said = made.audio[a:b].astype(np.float64)
+        power = float(np.mean(said**2)) if len(said) else 0.0
         found.append(
             Spot(
                 word.text, word.end_s - word.start_s,

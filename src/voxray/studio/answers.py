@@ -18,7 +18,7 @@ TITLED = ("word", "mark", "head", "layer", "token", "prior head", "coupling", "d
 def answer(made: Why, words: Words) -> str:
     """The answer to "why?", how far it can be trusted, and every cause beside it."""
     rows = "".join(
-        f"<tr{' class=best' if cause is made.best else ''}><td>{escape(title(cause, words))}</td>"
+        f"<tr{' class=best' if cause is made.best else ''}><td>{escape(title(cause, words))}{' ✓' if cause.certain else ''}</td>"
         f"<td>{cause.effect:+.2f} {escape(words('unit.' + made.event.unit))}</td><td>{_interval(cause.interval)}</td>"
         f"<td>{cause.share:.0%}</td></tr>"
         for cause in made.causes[:SHOWN_CAUSES]

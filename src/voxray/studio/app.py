@@ -23,7 +23,8 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from ..serve.errors import Problem
 from .actions import Studio
 from .guard import Guard
-from .page import assets, build
+from .opening import Opening
+from .page import build, head
 from .settings import Settings
 from .strings import LANGUAGES, Words
 from .takes import FORMATS
@@ -47,13 +48,14 @@ def create_app(settings: Settings, studio: Studio | None = None) -> FastAPI:
     os.environ["GRADIO_TEMP_DIR"] = str(studio.shelf.folder / "uploads")
     for language in LANGUAGES:
         words = Words(language)
-        style, head = assets(words)
         gr.mount_gradio_app(
             app, build(studio, tuner, words), path=f"/{language}", footer_links=[], run_history=False,
             show_error=False, max_file_size=settings.most_upload, ssr_mode=False, pwa=False,
-            enable_monitoring=False, mcp_server=False, allowed_paths=[], css=style, head=head,
+            enable_monitoring=False, mcp_server=False, allowed_paths=[],
             theme=theme(), server_name="127.0.0.1",
         )  # fmt: skip
+    heads = {f"/{name}/": (name, head(Words(name))) for name in LANGUAGES}
+    app.add_middleware(Opening, heads=heads)
     app.add_middleware(Guard, settings=settings)
     return app
 

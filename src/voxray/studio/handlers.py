@@ -15,6 +15,7 @@ from typing import Any
 import gradio as gr
 
 from ..engine import default_voice
+from ..serve.errors import Problem
 from . import answers, figures
 from .actions import Asked, Changes, Studio, ask, speak, verify
 from .script import speak_script
@@ -69,13 +70,12 @@ class Handlers:
         self,
         text: str,
         voice: str,
-        seed: float | None,
+        seed: str,
         speed: float,
         temperature: float,
         made: Made,
     ) -> Iterator[list[Any]]:
         """Say it; progress on the way. Changes to words end with the text that they were made for."""
-        asked = Asked(text or "", voice or "", _seed(seed), speed, temperature or None)
         kept: Made = {**(made or empty()), "emphasis": {}, "attention": {}}
 
         def show(take: Take, seconds: float) -> list[Any]:
@@ -88,11 +88,19 @@ class Handlers:
                 kept, self.shown(kept, take.id), 0.0, 1.0,
             ]  # fmt: skip
 
-        yield from self._run(speak(self.studio, asked), show, 13)
+        def steps() -> Iterator[float | Take]:
+            number = seed_of(seed)
+            asked = Asked(text or "", voice or "", number, speed, temperature or None)
+            return speak(self.studio, asked)
 
-    def script(self, text: str, cast: str, seed: float | None, speed: float) -> Iterator[list[Any]]:
+        yield from self._run(steps, show, 13)
+
+    def script(self, text: str, cast: str, seed: str, speed: float) -> Iterator[list[Any]]:
         """Say a script; status and player."""
-        steps = speak_script(self.studio, text or "", cast or "", _seed(seed), speed)
+
+        def steps() -> Iterator[float | Take]:
+            return speak_script(self.studio, text or "", cast or "", seed_of(seed), speed)
+
         yield from self._run(steps, self._scripted, 2)
 
     def _scripted(self, take: Take, seconds: float) -> list[Any]:
@@ -103,7 +111,7 @@ class Handlers:
 
     def _run(
         self,
-        steps: Iterator[float | Take],
+        steps: Callable[[], Iterator[float | Take]],
         show: Callable[[Take, float], list[Any]],
         outputs: int,
     ) -> Iterator[list[Any]]:
@@ -111,7 +119,7 @@ class Handlers:
         rest = [gr.skip() for _ in range(outputs - 1)]
         yield [self.info(self.words("waiting")), *rest]
         try:
-            for step in steps:
+            for step in steps():
                 if isinstance(step, Take):
                     yield show(step, time.monotonic() - began)
                 else:
@@ -169,17 +177,23 @@ class Handlers:
         """The word's sliders as they were left: emphasis, attention."""
         return [made["emphasis"].get(word, 0.0), made["attention"].get(word, 1.0)]
 
-    def hear(self, take: str | None, made: Made) -> Iterator[list[Any]]:
-        """Say the same with the changes: status, second player, comparison."""
+    def hear(
+        self, take: str | None, made: Made, word: int | None = None, emphasis: float = 0.0,
+        attention: float = 1.0,
+    ) -> Iterator[list[Any]]:  # fmt: skip
+        """Say the same with the changes: status, second player, comparison. The word's sliders are given
+        once more: who is quick may have moved them a moment ago.
+        """
         try:
             first = self.studio.shelf.find(take)
+            made, _ = self.changed("emphasis", word, emphasis, 0.0, made, take)
+            made, _ = self.changed("attention", word, attention, 1.0, made, take)
             changes = Changes(**made)
             if not changes:
                 raise ValueError(self.words("need.change"))
         except ValueError as error:
             yield self.failed(error, 3)
             return
-        steps = speak(self.studio, again(first, changes))
 
         def show(second: Take, seconds: float) -> list[Any]:
             return [
@@ -188,7 +202,7 @@ class Handlers:
                 figures.comparison(first, second, self.words),
             ]
 
-        yield from self._run(steps, show, 3)
+        yield from self._run(lambda: speak(self.studio, again(first, changes)), show, 3)
 
     # voices
 
@@ -310,6 +324,13 @@ def again(first: Take, changes: Changes) -> Asked:
     )  # fmt: skip
 
 
-def _seed(value: float | None) -> int | None:
+def seed_of(text: str) -> int | None:
     """A whole number from a field that may be empty."""
-    return None if value is None else int(value)
+    if not (text or "").strip():
+        return None
+    try:
+        return int(text)
+    except ValueError as error:
+        raise Problem(
+            "bad-request", f"a seed is a whole number, not {text.strip()!r:.40}"
+        ) from error

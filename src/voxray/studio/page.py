@@ -1,7 +1,7 @@
 """The page: Gradio's components put together, one function a tab. What they do is in `handlers`.
 
-`build` gives the page in one language; `assets` its style sheet and the little script that sets the
-language of Gradio's own parts. No event has a name in Gradio's API: the service is `voxray serve`.
+`build` gives the page in one language, `head` its style sheet and a line of script. No event has a name
+in Gradio's API: for programs there is `voxray serve`.
 """
 
 from __future__ import annotations
@@ -63,16 +63,14 @@ def build(studio: Studio, tuner: Tuner, words: Words) -> gr.Blocks:
     return blocks
 
 
-def assets(words: Words) -> tuple[str, str]:
-    """Style sheet, and what goes into the page's head."""
-    style = _read("studio.css")
+def head(words: Words) -> str:
+    """What goes into the page's head: the style sheet, and the language of Gradio's own parts."""
     locale = {"en": "en-US", "zh": "zh-CN"}[words.language]
-    head = (
-        "<script>for (const [name, value] of [['language', '%s'], ['languages', ['%s']]])"
+    script = (
+        f"for (const [name, value] of [['language', '{locale}'], ['languages', ['{locale}']]])"
         " Object.defineProperty(navigator, name, {get: () => value});"
-        "document.documentElement.lang = '%s';</script>"
     )
-    return style, head % (locale, locale, words.language)
+    return f"<script>{script}</script><style>{_read('studio.css')}</style>"
 
 
 def _read(name: str) -> str:
@@ -108,8 +106,8 @@ def _speak(calls: Handlers, words: Words) -> Speaking:
             go = gr.Button(words("speak"), variant="primary", elem_id="go")
             stop = gr.Button(words("stop"), elem_id="stop", size="sm")
     with gr.Accordion(words("more"), open=False), gr.Row():
-        seed = gr.Number(None, label=words("seed"), info=words("seed.info"), precision=0,
-                         minimum=0, maximum=2**31 - 1, elem_id="seed")  # fmt: skip
+        seed = gr.Textbox("", label=words("seed"), info=words("seed.info"), max_length=19,
+                          elem_id="seed")  # fmt: skip
         speed = gr.Slider(0.5, 2.0, 1.0, step=0.05, label=words("speed"))
         heat = gr.Slider(0.0, 1.5, 0.0, step=0.05, label=words("temperature"),
                          info=words("temperature.info"))  # fmt: skip
@@ -172,7 +170,7 @@ def _change(
         attention = gr.Slider(0.25, 8, 1, step=0.25, label=words("attention"),
                               info=words("attention.info"))  # fmt: skip
         with gr.Row():
-            head = gr.Dropdown(heads(calls.studio), label=words("head"), min_width=140)
+            which = gr.Dropdown(heads(calls.studio), label=words("head"), min_width=140)
             gain = gr.Slider(0, 3, 1, step=0.1, label=words("gain"), info=words("gain.info"))
         concepts = _concepts(calls, words)
     shown.render()
@@ -186,18 +184,25 @@ def _change(
     rest = [parts.made, parts.take]
     moves: list[tuple[Any, str, float, Any]] = [
         (emphasis, "emphasis", 0.0, parts.word), (attention, "attention", 1.0, parts.word),
-        (gain, "heads", 1.0, head),
+        (gain, "heads", 1.0, which),
         *((slider, "concepts", 0.0, gr.State(name)) for name, slider in concepts.items()),
     ]  # fmt: skip
     for slider, part, neutral, key in moves:
         slider.input(partial(_moved, calls, part, neutral), [key, slider, *rest], kept,
                      trigger_mode="always_last", **LIGHT)  # fmt: skip
     parts.word.change(calls.sliders, [parts.word, parts.made], [emphasis, attention], **LIGHT)
-    head.change(lambda name, made: made["heads"].get(name, 1.0), [head, parts.made], gain, **LIGHT)
+    which.change(
+        lambda name, made: made["heads"].get(name, 1.0), [which, parts.made], gain, **LIGHT
+    )
     back = [*kept, emphasis, attention, gain, *concepts.values()]
     forget.click(lambda: [empty(), calls.shown(empty(), None), 0.0, 1.0, 1.0, *[0.0] * len(concepts)],
                  None, back, **LIGHT)  # fmt: skip
-    hear.click(calls.hear, [parts.take, parts.made], [status, second, table], **HEAVY)
+    hear.click(
+        calls.hear,
+        [parts.take, parts.made, parts.word, emphasis, attention],
+        [status, second, table],
+        **HEAVY,
+    )
     return shown, emphasis, attention, second, table
 
 
@@ -221,7 +226,7 @@ def _script(calls: Handlers, words: Words) -> None:
                       elem_id="script")  # fmt: skip
     cast = gr.Textbox("", label=words("cast"), info=words("cast.info"), elem_id="cast")
     with gr.Row():
-        seed = gr.Number(None, label=words("seed"), precision=0, minimum=0, maximum=2**31 - 1)
+        seed = gr.Textbox("", label=words("seed"), info=words("seed.info"), max_length=19)
         speed = gr.Slider(0.5, 2.0, 1.0, step=0.05, label=words("speed"))
     with gr.Row():
         go = gr.Button(words("script.speak"), variant="primary", elem_id="script-go")
@@ -246,7 +251,7 @@ def _voices(calls: Handlers, words: Words, voice: gr.Dropdown) -> list[Any]:
             who = gr.Textbox(label=words("voice.who"), info=words("voice.who.info"), max_length=64,
                              elem_id="new-who")  # fmt: skip
             sample = gr.Audio(label=words("voice.sample"), type="filepath", elem_id="sample",
-                              sources=["upload", "microphone"], editable=False)  # fmt: skip
+                              sources=["upload", "microphone"], editable=False, buttons=[])  # fmt: skip
             transcript = gr.Textbox(label=words("voice.transcript"), max_length=2000,
                                     info=words("voice.transcript.info"))  # fmt: skip
         with gr.Column(min_width=320):
@@ -284,7 +289,7 @@ def _consent(calls: Handlers, words: Words, who: gr.Textbox) -> list[Any]:
         status = gr.HTML("")
         sentence = gr.HTML("", elem_id="sentence")
         read = gr.Audio(label=words("voice.read"), type="filepath", elem_id="reading",
-                        sources=["microphone", "upload"], editable=False)  # fmt: skip
+                        sources=["microphone", "upload"], editable=False, buttons=[])  # fmt: skip
     agreed = gr.Checkbox(False, label=words("voice.agreed"), visible=False, elem_id="agreed")
     for part in (language, who, purposes):
         part.change(calls.agreement, [language, who, purposes], text, **LIGHT)
@@ -313,7 +318,7 @@ def _tune(calls: Handlers, words: Words) -> None:
             who = gr.Textbox(label=words("voice.who"), info=words("voice.who.info"), max_length=64)
             recordings = gr.File(label=words("tune.recordings"), file_count="multiple",
                                  file_types=AUDIO_KINDS, type="filepath", height=150)  # fmt: skip
-            transcripts = gr.File(label=words("tune.transcripts"), type="filepath", height=120,
+            transcripts = gr.File(label=words("tune.transcripts"), type="filepath", height=150,
                                   file_types=[".tsv", ".list", ".txt"])  # fmt: skip
             gr.HTML(f'<p class="facts">{escape(words("tune.transcripts.info"))}</p>')
         with gr.Column(min_width=320):

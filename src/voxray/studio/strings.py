@@ -118,8 +118,8 @@ TABLE: dict[str, tuple[str, str]] = {
     "why.interval": ("95 % interval", "95% 区间"),
     "why.share": ("Share", "占比"),
     "why.cost": (
-        "{count} candidates tried, {draws} draws of dice each, seed {seed}, {seconds} s",
-        "试了 {count} 个候选，每个 {draws} 次抽样，种子 {seed}，用时 {seconds} 秒",
+        "✓: may be named as a cause. {count} candidates tried, {draws} draws of dice each, seed {seed}, {seconds} s",
+        "✓：可以认定为原因。试了 {count} 个候选，每个 {draws} 次抽样，种子 {seed}，用时 {seconds} 秒",
     ),
     # changes
     "change.head": ("Change it", "改一改"),
