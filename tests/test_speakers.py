@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from voxray.models.posterior_mel import pitch_latents
-from voxray.train.prior import teaching_loss
+from voxray.train.content import SILENCE
+from voxray.train.prior import teaching_loss, withheld
 from voxray.train.run import Schedule
 from voxray.train.speakers import SpeakerTeacher, embed_speakers, speaker_targets
 from voxray.train.store import Entry, Store, write_index
@@ -78,3 +79,22 @@ def test_pitch_is_carried_through_gaps_as_numpy_would() -> None:
         octaves = np.log2(np.maximum(row, 30.0) / 150.0)
         want = np.interp(np.arange(40), known, octaves[known]) if len(known) else np.zeros(40)
         np.testing.assert_allclose(ours, want, atol=1e-5)
+
+
+def test_text_is_withheld_from_a_share_of_the_rows() -> None:
+    ids = torch.arange(1, 6).repeat(400, 1)
+    batch = [
+        torch.zeros(1),
+        torch.zeros(1),
+        ids,
+        torch.full((400,), 5),
+        *[torch.zeros(1)] * 3,
+        ids - 1,
+    ]
+    made = withheld(batch, 0.25, torch.Generator().manual_seed(0))
+    gone = made[3] == 1
+    assert 0.15 < float(gone.float().mean()) < 0.35
+    assert (made[2][gone, 0] == SILENCE).all() and (made[2][gone, 1:] == 0).all()
+    assert (made[7][gone] == -1).all()
+    assert (made[2][~gone] == ids[~gone]).all() and (made[7][~gone] == ids[~gone] - 1).all()
+    assert (batch[2] == ids).all()

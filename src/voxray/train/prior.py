@@ -24,6 +24,7 @@ from voxray.models.posterior_mel import PITCH_LATENTS, MelPosterior
 from voxray.models.prior import PriorOutput
 from voxray.sites import record
 
+from .content import SILENCE
 from .feed import Feed, half, place
 from .run import Run, Say, Schedule, Task, fit, silent
 from .segments import Aligned, sample_latents, spoilt
@@ -46,10 +47,24 @@ class PriorTraining(Schedule):
     guide: float = 0.2  # weight of the cross-attention's distance from the known times
     fit_batches: int = 24  # batches from which the prior's linear path is taken
     spoil: float = 0.2  # share of tokens that are replaced by others, in runs
+    silent: float = 0.0  # share of rows whose text is withheld, as when a recording is converted
     copy_weight: float = 2.0  # of the log-mel's error, when the prior's mean is taken as it is
     flow_from: int = 0  # step from which the flow learns; the identity before
     teach: float = 0.0  # weight of the speaker vector's distance from a pretrained encoder's
     freeze_text: bool = False  # the prior's text encoder stands still until the loss is flat
+
+
+def withheld(batch: list[Tensor], share: float, dice: torch.Generator) -> list[Tensor]:
+    """A batch with the text of about `share` of its rows replaced by one silence, and no pointer there."""
+    ids, lengths, pointer = batch[2], batch[3], batch[7]
+    gone = torch.rand(len(ids), generator=dice, device=ids.device) < share  # [B]
+    silence = torch.zeros_like(ids)
+    silence[:, 0] = SILENCE
+    batch = list(batch)
+    batch[2] = torch.where(gone[:, None], silence, ids)
+    batch[3] = torch.where(gone, torch.ones_like(lengths), lengths)
+    batch[7] = torch.where(gone[:, None], torch.full_like(pointer, -1), pointer)
+    return batch
 
 
 def guide_loss(pattern: Tensor, pointer: Tensor) -> tuple[Tensor, Tensor]:
@@ -188,6 +203,9 @@ def train_prior(
 
     def losses(number: int) -> dict[str, Tensor]:
         batch = feed(number)
+        if config.silent:
+            dice = torch.Generator(device).manual_seed(number + 1)
+            batch = withheld(batch, config.silent, dice)
         flow = number >= config.flow_from
         return prior_losses(model, batch, number, flow, config.spoil, student)
 
