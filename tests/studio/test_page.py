@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import os
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,12 +16,15 @@ from fastapi.testclient import TestClient
 
 pytest.importorskip("gradio", reason="needs: pip install 'voxray[studio]'")
 
+from voxray import steer
 from voxray.studio import Settings, create_app, figures
 from voxray.studio.actions import Asked, Studio, finished, speak
 from voxray.studio.app import preferred
 from voxray.studio.handlers import Handlers, empty
+from voxray.studio.page import build
 from voxray.studio.strings import Words
 from voxray.studio.takes import Take
+from voxray.studio.tuning import Tuner
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +61,21 @@ def test_pages_ask_nobody_else(client: TestClient, language: str) -> None:
     assert Words(language)("tab.verify") in page.text or language == "zh"
     assert "fonts.googleapis" not in str(config) + page.text
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "0"
+
+
+def test_a_studio_begins_without_a_network(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def refused(*given: object, **_: object) -> None:
+        asked.append(given)
+        raise OSError("no network")
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    monkeypatch.setattr(socket, "getaddrinfo", refused)
+    app = create_app(studio.settings, studio)
+    with TestClient(app, base_url="http://127.0.0.1") as made:
+        assert made.get("/zh/").status_code == 200
+    assert not asked
 
 
 @pytest.mark.parametrize(
@@ -179,6 +198,16 @@ def test_a_and_b_differ_by_the_changes_alone(calls: Handlers, studio: Studio, ta
     assert 'class="take"' in quick[1]
     nothing = last(calls.hear(take.id, empty()))
     assert "Nothing is changed" in nothing[0]
+
+
+def test_concepts_have_sliders(studio: Studio) -> None:
+    direction = tuple([0.1] * 256)
+    concept = steer.Concept(name="calm as a lake", site="speaker", direction=direction)
+    studio.settings.concepts.mkdir(parents=True)
+    steer.Edits(edits=(concept,)).save(studio.settings.concepts / "calm.json")
+    parts = build(studio, Tuner(studio.settings), Words("en")).config["components"]
+    labels = [part["props"].get("label") for part in parts if part["type"] == "slider"]
+    assert "calm as a lake" in labels
 
 
 def test_a_click_names_moment_and_word(calls: Handlers) -> None:

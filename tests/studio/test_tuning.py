@@ -163,6 +163,6 @@ def test_curves_of_a_log_that_is_being_written(tmp_path: Path) -> None:
     text = "\n".join(json.dumps(row) for row in rows)
     log.write_text(text + '\n{"step": 10', encoding="utf-8")
     found = curves(tmp_path)
-    assert [curve.title for curve in found] == ["generator: mel", "generator: score ✓"]
+    assert [curve.title for curve in found] == ["generator: mel", "generator: score (check)"]
     assert len(found[0].points) <= 301 and found[0].points[-1] == (1000, 0.001)
     assert curves(tmp_path / "nothing") == ()

@@ -127,7 +127,7 @@ def speak(studio: Studio, asked: Asked) -> Iterator[float | Take]:
             stream = tts.stream(asked.text, voice, model=home, **options)
     yield from _slices(studio, stream)
     made = stream.synthesis
-    full = check_options({**options, "seed": made.seed}).suited(pipeline.models.config.temperature)
+    full = check_options({**options, "seed": made.seed}).suited(pipeline.models.config)
     take = Take(made, voice, full, home, asked.voice or voice.name, records=(made.record,))
     with studio.models:
         take = replace(take, entropy=entropies(spoken_of(studio, take)))

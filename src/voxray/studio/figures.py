@@ -100,6 +100,8 @@ def _cell(
         "strip.token", token=int(made.tokens[number]), symbol=symbol, seconds=f"{begin:.2f}",
         nats=f"{entropy:.2f}",
     )  # fmt: skip
+    after = made.token_times[number + 1 : number + 2]
+    step = min(step, float(after[0]) - begin) if len(after) else step  # a cut-off start has no room
     x, wide = begin * scale, max(0.5, 0.9 * step * scale)
     return (
         f'<g class="token"><title>{escape(told)}</title>'

@@ -159,10 +159,12 @@ class Handlers:
     ) -> list[Any]:
         """A slider moved: changes as kept, and as shown."""
         made = {name: dict(values) for name, values in (made or empty()).items()}
-        if key is not None:
-            made[part].pop(key, None)
-            if abs(value - neutral) > 1e-6:
-                made[part][key] = float(value)
+        if key is None:
+            missing = figures.note(self.words("need.word"), "error") if value != neutral else ""
+            return [made, missing + self.shown(made, take)]
+        made[part].pop(key, None)
+        if abs(value - neutral) > 1e-6:
+            made[part][key] = float(value)
         return [made, self.shown(made, take)]
 
     def shown(self, made: Made, take: str | None) -> str:

@@ -152,7 +152,7 @@ TABLE: dict[str, tuple[str, str]] = {
         "Nothing is changed yet: choose a word and move a slider.",
         "还没有任何改动：请先选一个词，再拖动滑块。",
     ),
-    "need.word": ("Choose a word first.", "请先选一个词。"),
+    "need.word": ("Choose a word (or a head) first.", "请先选一个词（或注意力头）。"),
     "compare.told": (
         "Same text, same voice, same seed ({seed}): what differs comes from the changes.",
         "文字、声音、种子（{seed}）都相同：差别只来自改动。",

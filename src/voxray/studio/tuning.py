@@ -225,7 +225,7 @@ def curves(folder: Path) -> tuple[Curve, ...]:
                 if name in ("step", "seconds", "kind") or not isinstance(value, (int, float)):
                     continue
                 if math.isfinite(value):
-                    title = f"{part}: {name}" + (" ✓" if row["kind"] == "check" else "")
+                    title = f"{part}: {name}" + (" (check)" if row["kind"] == "check" else "")
                     found.setdefault(title, []).append((int(row["step"]), float(value)))
     return tuple(Curve(title, _thinned(points)) for title, points in found.items())
 
