@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from voxray.bundle import Bundle
+from voxray.config import BundleConfig
 from voxray.joining import EdgeTrimmer, monotone_path
 from voxray.pieces import MAX_CHARACTERS, Script, check_text, sayable
 from voxray.pipeline import Pipeline, SynthesisOptions
@@ -151,3 +152,11 @@ def test_subtitles() -> None:
     assert made.srt() == (
         "1\n00:00:00,000 --> 00:00:00,900\nHello there.\n\n2\n00:01:01,200 --> 00:01:01,500\nBye!\n"
     )
+
+
+def test_a_models_own_sampling_holds_where_no_other_is_asked_for() -> None:
+    config = BundleConfig(temperature=0.5, repetition_penalty=1.0)
+    plain = SynthesisOptions().suited(config)
+    assert (plain.temperature, plain.repetition_penalty) == (0.5, 1.0)
+    asked = SynthesisOptions(temperature=0.9, repetition_penalty=1.35).suited(config)
+    assert (asked.temperature, asked.repetition_penalty) == (0.9, 1.35)

@@ -22,6 +22,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from .bundle import Bundle
+from .config import BundleConfig
 from .decoding import TokenDecoder
 from .interventions import Part, PieceIntervention, intervention
 from .joining import EdgeTrimmer, PieceDecoder, Wave, monotone_path
@@ -58,11 +59,14 @@ class SynthesisOptions(SamplingOptions):
     def _edits_are_edits(cls, value: Any) -> Any:
         return intervention(value)
 
-    def suited(self, temperature: float) -> SynthesisOptions:
-        """With the model's own temperature, where none was asked for."""
-        if "temperature" in self.model_fields_set:
-            return self
-        return self.model_copy(update={"temperature": temperature})
+    def suited(self, config: BundleConfig) -> SynthesisOptions:
+        """With the model's own temperature and repetition penalty, where none was asked for."""
+        own = {
+            "temperature": config.temperature,
+            "repetition_penalty": config.repetition_penalty,
+        }
+        missing = own.keys() - self.model_fields_set
+        return self.model_copy(update={name: own[name] for name in missing})
 
     def seeded(self) -> SynthesisOptions:
         """The same options with a seed: the given one, checked, or a fresh one."""
@@ -159,7 +163,7 @@ class Job:
         self.models = pipeline.models
         self.lock, self.sounding = pipeline.lock, pipeline.sounding
         self.voice = fitting(self.models, voice)
-        self.options = options.seeded().suited(self.models.config.temperature)
+        self.options = options.seeded().suited(self.models.config)
         self.seed = check_seed(self.options.seed)
         self.whole = whole or not self.models.streams
         self.script = Script(

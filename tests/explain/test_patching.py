@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from voxray.bundle import Bundle
+from voxray.config import BundleConfig
 from voxray.explain import candidates, mediation, replay
 from voxray.explain.patching import CLEAN, Change, Rollout, curves, rollouts
 from voxray.explain.replay import Spoken
@@ -22,7 +23,7 @@ from voxray.voice import Voice
 def speech(tiny: Bundle) -> Spoken:
     pipeline = Pipeline(tiny, TextPipeline())
     voice = Voice("nobody", torch.randn(256, generator=torch.Generator().manual_seed(1)))
-    options = SynthesisOptions(seed=4, max_tokens=40).suited(1.0)
+    options = SynthesisOptions(seed=4, max_tokens=40).suited(BundleConfig())
     made = pipeline.synthesise("Hello there, my dear friend.", voice, options)
     return replay.spoken(pipeline, voice, options, made)
 

@@ -28,6 +28,9 @@ Temperature = Annotated[
     float | None,
     typer.Option(help="0: always the likeliest; default: the model's.", show_default=False),
 ]
+Penalty = Annotated[
+    float | None, typer.Option(help="1: none; default: the model's.", show_default=False)
+]
 References = Annotated[
     list[str] | None, typer.Option(help="More recordings of the speaker: timbres averaged.")
 ]
@@ -55,7 +58,7 @@ def say(
     temperature: Temperature = None,
     top_k: Annotated[int, typer.Option(help="Choose among the best k.")] = 15,
     top_p: Annotated[float, typer.Option(help="Choose within this mass.")] = 1.0,
-    repetition_penalty: Annotated[float, typer.Option(help="1: none.")] = 1.35,
+    repetition_penalty: Penalty = None,
     pause: Annotated[int, typer.Option(help="Milliseconds between sentences.")] = 280,
     lexicon: Annotated[Path | None, typer.Option(help="A file of readings.")] = None,
     model: Annotated[Path | None, typer.Option(help="A model's folder.")] = None,
@@ -88,9 +91,9 @@ def say(
         speed=speed,
         seed=seed,
         **({} if temperature is None else {"temperature": temperature}),
+        **({} if repetition_penalty is None else {"repetition_penalty": repetition_penalty}),
         top_k=top_k,
         top_p=top_p,
-        repetition_penalty=repetition_penalty,
         pause_ms=pause,
         edits=None if edit is None else load_edits(edit),
     )

@@ -223,7 +223,7 @@ def _describe(bundle: Bundle, path: Path) -> None:
         "n_fft": config.decoder.n_fft,
         "hop": config.decoder.hop,
         "rate": config.decoder.rate,
-        "temperature": bundle.config.temperature,
+        "temperature": bundle.config.temperature,  # the runner knows no repetition penalty
     }
     with _beside(path) as beside:
         beside.write_text(json.dumps(facts, indent=1), encoding="utf-8")

@@ -92,7 +92,7 @@ def trace(
     pipeline = tts.pipeline(model, lexicon)
     chosen = find(voice or default_voice(text), model=pipeline.models)
     made = tts(text, chosen, model=model, lexicon=lexicon, seed=seed, **options)
-    checked = check_options({**options, "seed": seed}).suited(pipeline.models.config.temperature)
+    checked = check_options({**options, "seed": seed}).suited(pipeline.models.config)
     return trace_of(replay.spoken(pipeline, chosen, checked, made))
 
 

@@ -37,7 +37,7 @@ class TtsBody(BaseModel):
     prompt_lang: Name | None = ""
     top_k: int = Field(default=15, ge=1, le=1024)
     top_p: float = Field(default=1.0, gt=0, le=1)
-    temperature: float = Field(default=1.0, ge=0, le=2)
+    temperature: float | None = Field(default=None, ge=0, le=2)  # None: the model's own
     text_split_method: Name = "cut5"
     batch_size: int = 1
     batch_threshold: float = 0.75
@@ -48,7 +48,7 @@ class TtsBody(BaseModel):
     media_type: Literal["wav", "raw", "ogg", "aac", "mp3", "flac"] = "wav"
     streaming_mode: bool | int = False
     parallel_infer: bool = True
-    repetition_penalty: float = Field(default=1.35, ge=1, le=10)
+    repetition_penalty: float | None = Field(default=None, ge=1, le=10)
     sample_steps: int = 32
     super_sampling: bool = False
 

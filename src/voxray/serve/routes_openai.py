@@ -46,14 +46,15 @@ class Speaking(BaseModel):
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_k: int = Field(default=15, ge=1, le=1024)
     top_p: float = Field(default=1.0, gt=0, le=1)
-    repetition_penalty: float = Field(default=1.35, ge=1, le=10)
+    repetition_penalty: float | None = Field(default=None, ge=1, le=10)
     pause_ms: int = Field(default=280, ge=0, le=10_000)
 
     def options(self) -> dict[str, Any]:
         """For the engine."""
         chosen = self.model_dump(include=set(Speaking.model_fields))
-        if self.temperature is None:
-            del chosen["temperature"]
+        for name in ("temperature", "repetition_penalty"):  # None: the model's own
+            if chosen[name] is None:
+                del chosen[name]
         return chosen
 
 

@@ -44,7 +44,10 @@ from .tuning import TRAINING_FILE
 from .warmstart import content_from_whisper
 
 Settings = TypeVar("Settings", bound=Schedule)
-TEMPERATURE = 0.6  # 1.0 and 0.3 lost more words (docs/training-log.md, fifth session)
+TEMPERATURE = 0.6
+REPETITION_PENALTY = (
+    1.0  # 1.35 loses about twice as many words (docs/training-log.md, seventh session)
+)
 
 
 def run_content(data: Path, out: Path, settings: str, say: Say, start: Path | None = None) -> None:
@@ -98,6 +101,7 @@ def bundle_runs(runs: Path, name: str = "mini", training: str = "") -> Bundle:
         gpt=_settings(gpt, GPTTraining).model,
         fingerprint=TextPipeline().fingerprint,
         temperature=TEMPERATURE,
+        repetition_penalty=REPETITION_PENALTY,
         training=training,
     )
     bundle = Bundle.build(config)
