@@ -34,6 +34,7 @@ CHROMIUM = os.environ.get("VOXRAY_CHROMIUM") or next(filter(None, map(shutil.whi
 PATIENCE = 60_000  # milliseconds, on a busy machine
 TABS = ("speak", "script", "voice", "verify", "tune")
 Open = Callable[..., Page]
+expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
