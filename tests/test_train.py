@@ -17,6 +17,8 @@ from voxray.config import GPTConfig
 from voxray.train.feed import place
 from voxray.train.gpt import GPTTraining, train_gpt
 from voxray.train.run import Run, Schedule, Task, fit
+from voxray.train.said import write_said
+from voxray.train.segments import spoilt
 from voxray.train.store import Entry, Store, write_index
 
 SMALL = GPTConfig(width=32, n_layer=2, n_head=2, codebook_size=16, guided_heads=((1, 0),))
@@ -179,3 +181,16 @@ def test_a_half_written_feature_file_does_not_count(store: Path) -> None:
     with corpus.fill("f0.f16", "float16", 240) as values:
         values[:] = 1
     assert corpus.whole("f0.f16", "float16", 240)
+
+
+def test_what_the_gpt_would_say_is_written_and_spoils_tokens(store: Path, tmp_path: Path) -> None:
+    model = train_gpt(store, tmp_path / "run", SETTINGS.model_copy(update={"steps": 2}))
+    share = write_said(store, model.eval(), 0.6)
+    said = np.fromfile(store / "said.i16", np.int16)
+    tokens = np.fromfile(store / "tokens.i16", np.int16)
+    assert said.shape == tokens.shape and said.min() >= 0 and said.max() < 16
+    assert share == pytest.approx((said == tokens).mean(), abs=0.2)  # rows of "dev" are not spoken
+    rows, other = torch.zeros(40, 50, dtype=torch.long), torch.ones(40, 50, dtype=torch.long)
+    mixed = spoilt(rows, 0.4, torch.Generator().manual_seed(0), other)
+    assert 0.15 < float(mixed.float().mean()) < 0.45
+    assert 4 <= int((mixed.sum(1) == 0).sum()) <= 20  # about a fourth of the rows stays whole

@@ -15,6 +15,7 @@ from voxray.models.posterior_mel import MelPosterior
 
 from .feed import half
 from .label import read_labels
+from .said import SAID
 from .speakers import speaker_targets
 from .store import Entry, Store
 
@@ -78,15 +79,18 @@ class Aligned(Segments):
         self.labels = read_labels(folder, ("labels.jsonl", "labels_people.jsonl"))
         self.entries = [e for e in self.entries if e.name in self.labels]
         self.taught = speaker_targets(self.store)
+        known = self.store.whole(SAID, "int16", 960)
+        self.said = self.store.array(SAID, "int16", 960) if known else None
 
     def aligned(self, config: SegmentSize, rng: np.random.Generator) -> list[Tensor]:
         """wave [B, 960 S], tokens [B, S], ids [B, P], lengths [B], reference [B, M], F0 [B, 4 S] in
         Hz, band [B] as a share of Nyquist, pointer [B, 2 S] to the phoneme of each frame (-1: none),
-        and what a pretrained encoder says of the speaker [B, E] (E = 0 without one).
+        what a pretrained encoder says of the speaker [B, E] (E = 0 without one), and what the GPT would
+        have said instead of the tokens [B, S] (the tokens themselves where that is unknown).
         """
         size = config.segment_tokens
         waves, tokens, texts, references, pitches, bands, pointers = [], [], [], [], [], [], []
-        speakers = []
+        speakers, said = [], []
         while len(waves) < config.batch:
             entry = self.entries[int(rng.integers(len(self.entries)))]
             total = entry.samples // 960
@@ -102,6 +106,8 @@ class Aligned(Segments):
             first = entry.start // 960 + at
             waves.append(self.store.wave[first * 960 : (first + size) * 960] / np.float32(32768))
             tokens.append(self.tokens[first : first + size].astype(np.int64))
+            spoken = self.tokens if self.said is None else self.said
+            said.append(spoken[first : first + size].astype(np.int64))
             texts.append(ids)
             references.append(self.reference(entry, rng))
             pitches.append(self.f0[first * 4 : (first + size) * 4].astype(np.float32))
@@ -120,6 +126,7 @@ class Aligned(Segments):
             torch.tensor(bands, dtype=torch.float32),
             torch.from_numpy(np.stack(pointers)),
             torch.from_numpy(np.stack(speakers)),
+            torch.from_numpy(np.stack(said)),
         ]
 
 
@@ -135,9 +142,11 @@ def _pointer(spans: np.ndarray, frames: int) -> np.ndarray:
     return path
 
 
-def spoilt(tokens: Tensor, share: float, dice: torch.Generator) -> Tensor:
-    """Tokens [B, S] with about `share` of them, in runs of four on average, taken from other rows; every
-    fourth row stays whole.
+def spoilt(
+    tokens: Tensor, share: float, dice: torch.Generator, said: Tensor | None = None
+) -> Tensor:
+    """Tokens [B, S] with about `share` of them replaced in runs of four on average, by what the GPT `said`
+    [B, S] or else by those of other rows; every fourth row stays whole.
     """
     count, length = tokens.shape
     at = tokens.device
@@ -148,7 +157,8 @@ def spoilt(tokens: Tensor, share: float, dice: torch.Generator) -> Tensor:
         state = begins[:, step] | (state & goes_on[:, step])
         wrong[:, step] = state
     wrong &= torch.rand(count, 1, generator=dice, device=at) >= 0.25
-    return torch.where(wrong, tokens.roll((1, 7), (0, 1)), tokens)
+    others = tokens.roll((1, 7), (0, 1)) if said is None else said
+    return torch.where(wrong, others, tokens)
 
 
 def sample_latents(
