@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from voxray.audio import resample
 from voxray.models.posterior_mel import pitch_latents
 from voxray.train.content import SILENCE
+from voxray.train.polish import PolishTraining, _teacher, likeness_loss
 from voxray.train.prior import teaching_loss, withheld
 from voxray.train.run import Schedule
 from voxray.train.speakers import SpeakerTeacher, embed_speakers, speaker_targets
@@ -98,3 +101,25 @@ def test_text_is_withheld_from_a_share_of_the_rows() -> None:
     assert (made[7][gone] == -1).all()
     assert (made[2][~gone] == ids[~gone]).all() and (made[7][~gone] == ids[~gone] - 1).all()
     assert (batch[2] == ids).all()
+
+
+def test_likeness_wants_a_teacher_targets_and_long_segments(store: Store, tmp_path: Path) -> None:
+    path = weights(tmp_path / "teacher.pt")
+    data = SimpleNamespace(taught={"s0": np.ones(256, np.float32)})
+    with pytest.raises(ValueError, match="40"):
+        _teacher(PolishTraining(likeness=1.0, teacher=str(path)), data)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="speakers.npy"):
+        _teacher(PolishTraining(likeness=1.0, segment_tokens=40), data)  # type: ignore[arg-type]
+    teacher = _teacher(
+        PolishTraining(likeness=1.0, segment_tokens=40, teacher=str(path)),
+        data,  # type: ignore[arg-type]
+    )
+    wave = torch.from_numpy(store.audio(store.entries[0]))[None].requires_grad_()
+    target = teacher(
+        torch.from_numpy(resample(store.audio(store.entries[0]), 24_000, 16_000))[None]
+    )
+    loss = likeness_loss(teacher, wave, target.detach())
+    assert float(loss) < 0.02  # another resampler, the same sound
+    loss.backward()
+    assert wave.grad is not None and torch.isfinite(wave.grad).all()
+    assert not any(p.requires_grad for p in teacher.parameters())

@@ -5,6 +5,10 @@ it learns to make recordings out of that: every step predicts the latents of a s
 (pitch latents are the true ones, so that both waves sing in step), decodes them, and compares with the
 recording: spectral loss, least-squares GAN and feature matching (Kong et al. 2020, HiFi-GAN, eq. 4-7)
 with the small spectral discriminators of UnivNet (Jang et al. 2021). All but the decoder stands still.
+
+With `prior_scale` the prior, the flow and the speaker encoder learn along, and with `likeness` the wave made
+has to sound like the reference's speaker to a pretrained speaker encoder (speaker consistency loss, Casanova et
+al. 2022, YourTTS, eq. 1; segments of at least 1.6 s).
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from .losses import adversarial_loss, discriminator_loss, feature_loss
 from .prior import PriorTraining, predict
 from .run import Run, Say, Task, fit, silent
 from .segments import Aligned
+from .speakers import SpeakerTeacher
 
 
 class PolishTraining(PriorTraining):
@@ -40,13 +45,22 @@ class PolishTraining(PriorTraining):
     discriminators: SpectralDiscriminatorConfig = SpectralDiscriminatorConfig()
     spectrum: float = 15.0  # weight of the spectral loss
     adversary: float = 1.0  # of the GAN's and the feature matching's
+    prior_scale: float = 0.0  # share of the rate at which prior, flow and speaker encoder learn
+    likeness: float = 0.0  # weight of the speaker consistency loss
+    teacher: str = ""  # its encoder: resemblyzer's pretrained.pt
     alone: int = 100  # steps that the discriminators learn alone before they are listened to
 
 
-def expected_latents(model: Generator, batch: list[Tensor], dice: torch.Generator) -> Tensor:
+def expected_latents(
+    model: Generator,
+    batch: list[Tensor],
+    dice: torch.Generator,
+    learn: bool = False,
+    spoil: float = 0.0,
+) -> Tensor:
     """What the prior says of a batch's segments, with their true pitch: latents [B, Z, T]."""
-    with torch.no_grad():
-        out, speaker, _ = predict(model, batch, dice)
+    with torch.set_grad_enabled(learn and torch.is_grad_enabled()):
+        out, speaker, _ = predict(model, batch, dice, spoil)
         with half(out.mean.device):
             z = model.flow.inverse(out.mean, out.mask, speaker).float()
         return torch.cat([pitch_latents(batch[5]).transpose(1, 2), z[:, PITCH_LATENTS:]], dim=1)
@@ -62,12 +76,20 @@ def _judged(judge: SpectralDiscriminators, wave: Tensor, *, learn: bool) -> list
 
 
 def polish_losses(
-    model: Generator, judge: SpectralDiscriminators, batch: list[Tensor], step: int, heard: bool
+    model: Generator,
+    judge: SpectralDiscriminators,
+    batch: list[Tensor],
+    step: int,
+    heard: bool,
+    learn: bool = False,
+    spoil: float = 0.0,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Losses of decoder and discriminators, and the waves [B, N] made; `heard`: the GAN counts."""
+    """Losses of decoder and discriminators, and the waves [B, N] made; `heard`: the GAN counts; `learn`: the
+    prior gets a gradient.
+    """
     wave, f0, band = batch[0], batch[5], batch[6]
     dice = torch.Generator(wave.device).manual_seed(step)
-    z = expected_latents(model, batch, dice)
+    z = expected_latents(model, batch, dice, learn, spoil)
     source = torch.randn(wave.shape, generator=dice, device=wave.device)
     with half(wave.device):
         made = model.decoder(z, None, source, f0).audio
@@ -85,6 +107,14 @@ def polish_losses(
     return parts, made
 
 
+def likeness_loss(teacher: SpeakerTeacher, made: Tensor, target: Tensor) -> Tensor:
+    """1 - cosine of what the teacher hears in waves [B, N] at 24 kHz and the speakers' targets [B, E]."""
+    size = made.shape[1] // 3 * 3
+    spectrum = torch.fft.rfft(made[:, :size].float())[:, : size // 3 + 1]
+    low = torch.fft.irfft(spectrum, n=size // 3 * 2) * (2 / 3)  # 16 kHz
+    return 1.0 - torch.cosine_similarity(teacher(low), target, dim=1).mean()
+
+
 def train_polish(
     folder: Path, out: Path, model: Generator, config: PolishTraining, say: Say = silent
 ) -> Generator:
@@ -95,8 +125,11 @@ def train_polish(
     judge = SpectralDiscriminators(config.discriminators).to(device)
     run = Run(out, {"generator": model, "judge": judge})
     data, held = Aligned(folder), Aligned(folder, "dev")
-    for part in (model.prior, model.flow, model.speaker):
-        part.requires_grad_(False).eval()  # without dropout, as when speaking
+    learn = config.prior_scale > 0
+    parts = (model.prior, model.flow, model.speaker)
+    for part in parts:
+        part.requires_grad_(learn).eval()  # without dropout, as when speaking
+    teacher = _teacher(config, data).to(device) if config.likeness else None
 
     def make(number: int) -> list[Tensor]:
         return data.aligned(config, np.random.default_rng((config.seed, number)))
@@ -104,7 +137,13 @@ def train_polish(
     feed = Feed(make, config, device)
 
     def losses(number: int) -> dict[str, Tensor]:
-        return polish_losses(model, judge, feed(number), number, number >= config.alone)[0]
+        batch, heard = feed(number), number >= config.alone
+        rows, made = polish_losses(
+            model, judge, batch, number, heard, learn, config.spoil if learn else 0.0
+        )
+        if teacher is not None:
+            rows["likeness"] = likeness_loss(teacher, made, batch[8])
+        return rows
 
     def validate() -> dict[str, float]:
         batch = feed.moved(held.aligned(config, np.random.default_rng(0)))
@@ -114,16 +153,35 @@ def train_polish(
 
     weight = config.adversary
     task = Task(
-        [{"params": list(model.decoder.parameters())}, {"params": list(judge.parameters())}],
+        [
+            {"params": list(model.decoder.parameters())},
+            {"params": list(judge.parameters())},
+            {
+                "params": [p for part in parts for p in part.parameters()],
+                "scale": config.prior_scale,
+            },
+        ],
         losses,
         {
             "spectrum": config.spectrum,
             "adversary": weight,
             "features": weight,
             "discriminator": 1.0,
+            **({"likeness": config.likeness} if config.likeness else {}),
         },
         validate=validate if held.entries else None,
         betas=(0.8, 0.99),
     )
     fit(run, task, config, say)
     return model
+
+
+def _teacher(config: PolishTraining, data: Aligned) -> SpeakerTeacher:
+    """The encoder whose opinion counts; ValueError without it, or where segments are too short for it."""
+    if not config.teacher or not data.taught:
+        raise ValueError(
+            "likeness: give `teacher`, resemblyzer's pretrained.pt, and write speakers.npy"
+        )
+    if config.segment_tokens < 40:
+        raise ValueError(f"likeness: segment_tokens is {config.segment_tokens}; 40 (1.6 s) or more")
+    return SpeakerTeacher.load(Path(config.teacher)).requires_grad_(False)
