@@ -157,6 +157,24 @@ def window_bias(
     return bias
 
 
+def guided_layers(model: GPT) -> dict[int, list[int]]:
+    """The guided heads of each layer that has some."""
+    layers: dict[int, list[int]] = {}
+    for layer, head in model.config.guided_heads:
+        layers.setdefault(layer, []).append(head)
+    return layers
+
+
+def guided_bias(
+    model: GPT, pointer: Tensor, phones: int, generator: torch.Generator
+) -> dict[int, Tensor]:
+    """`window_bias` for every layer with guided heads."""
+    return {
+        layer: window_bias(pointer, phones, heads, model.config.n_head, generator)
+        for layer, heads in guided_layers(model).items()
+    }
+
+
 def gpt_losses(
     model: GPT, batch: list[Tensor], generator: torch.Generator, spoil: float = 0.0
 ) -> dict[str, Tensor]:
@@ -167,14 +185,8 @@ def gpt_losses(
         others = torch.randint(codes, tokens.shape, generator=generator, device=where)
         wrong = torch.rand(tokens.shape, generator=generator, device=where) < spoil
         tokens = torch.where(wrong, others, tokens)
-    layers: dict[int, list[int]] = {}
-    for layer, head in model.config.guided_heads:
-        layers.setdefault(layer, []).append(head)
-    phones = ids.shape[1]
-    bias = {
-        layer: window_bias(pointer, phones, heads, model.config.n_head, generator)
-        for layer, heads in layers.items()
-    }
+    layers, phones = guided_layers(model), ids.shape[1]
+    bias = guided_bias(model, pointer, phones, generator)
     names = [f"blocks.{layer}.attn.pattern" for layer in layers]
     with record(model, names) as seen, half(ids.device):
         logits = model(ids, lengths, tokens, None, None, bias)

@@ -81,13 +81,14 @@ def _load(path: Path) -> tuple[np.ndarray | None, str]:
     if not SHORTEST <= seconds <= LONGEST:
         return None, "too short" if seconds < SHORTEST else "too long"
     wave = resample(wave, rate, RATE)
-    wave = wave * _gain(wave)
+    wave = wave * loudness_gain(wave)
     padded = np.zeros(-(-len(wave) // TOKEN) * TOKEN, dtype=np.float32)
     padded[: len(wave)] = wave
     return (np.clip(padded, -1, 1) * 32767).astype("<i2"), ""
 
 
-def _gain(wave: np.ndarray) -> float:
+def loudness_gain(wave: np.ndarray) -> float:
+    """What brings a wave [N] to the corpus's loudness without clipping."""
     frames = wave[: len(wave) // 240 * 240].reshape(-1, 240)
     power = np.square(frames).mean(1)
     active = power[power > power.max() * 1e-3]

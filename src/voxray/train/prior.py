@@ -103,8 +103,7 @@ def predict(
     """The prior of a batch, speaker vector [B, G, 1], cross-attention [B, H, T, P]."""
     _, tokens, ids, lengths, reference = batch[:5]
     if spoil:
-        said = batch[9] if len(batch) > 9 and bool((batch[9] != tokens).any()) else None
-        tokens = spoilt(tokens, spoil, dice, said)
+        tokens = spoilt(tokens, batch[9], spoil, dice)
     with record(model, ["prior.attn.pattern"]) as seen, half(tokens.device):
         speaker = model.speaker_vector(reference)[..., None]
         features = model.features(tokens)

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from voxray.models.gpt import GPT
 
 from .feed import half
-from .gpt import Sequences, window_bias
+from .gpt import Row, Sequences, guided_bias
 
 SAID = "said.i16"
 
@@ -55,7 +54,7 @@ def write_said(
 
 
 def _drawn(
-    model: GPT, rows: list, temperature: float, dice: torch.Generator, device: torch.device
+    model: GPT, rows: list[Row], temperature: float, dice: torch.Generator, device: torch.device
 ) -> np.ndarray:
     """One draw [B, S] of every token of padded rows, teacher-forced."""
     phones, length = max(len(r.ids) for r in rows), max(len(r.tokens) for r in rows)
@@ -69,13 +68,7 @@ def _drawn(
         pointer[i, len(row.pointer) :] = len(row.ids) - 1
     lengths = torch.tensor([len(r.ids) for r in rows])
     ids, tokens, pointer, lengths = (x.to(device) for x in (ids, tokens, pointer, lengths))
-    layers: dict[int, list[int]] = {}
-    for layer, head in model.config.guided_heads:
-        layers.setdefault(layer, []).append(head)
-    bias: dict[int, Tensor] = {
-        layer: window_bias(pointer, phones, heads, model.config.n_head, dice)
-        for layer, heads in layers.items()
-    }
+    bias = guided_bias(model, pointer, phones, dice)
     with half(device):
         logits = model(ids, lengths, tokens, None, None, bias)[:, :length, : model.end].float()
     odds = (logits / temperature).softmax(-1).flatten(0, 1)

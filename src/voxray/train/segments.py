@@ -85,8 +85,8 @@ class Aligned(Segments):
     def aligned(self, config: SegmentSize, rng: np.random.Generator) -> list[Tensor]:
         """wave [B, 960 S], tokens [B, S], ids [B, P], lengths [B], reference [B, M], F0 [B, 4 S] in
         Hz, band [B] as a share of Nyquist, pointer [B, 2 S] to the phoneme of each frame (-1: none),
-        what a pretrained encoder says of the speaker [B, E] (E = 0 without one), and what the GPT would
-        have said instead of the tokens [B, S] (the tokens themselves where that is unknown).
+        what a pretrained encoder says of the speaker [B, E] (E = 0 without one), and tokens to spoil the
+        right ones with [B, S]: what the GPT would have said, or, where that is unknown, those of other rows.
         """
         size = config.segment_tokens
         waves, tokens, texts, references, pitches, bands, pointers = [], [], [], [], [], [], []
@@ -106,8 +106,8 @@ class Aligned(Segments):
             first = entry.start // 960 + at
             waves.append(self.store.wave[first * 960 : (first + size) * 960] / np.float32(32768))
             tokens.append(self.tokens[first : first + size].astype(np.int64))
-            spoken = self.tokens if self.said is None else self.said
-            said.append(spoken[first : first + size].astype(np.int64))
+            if self.said is not None:
+                said.append(self.said[first : first + size].astype(np.int64))
             texts.append(ids)
             references.append(self.reference(entry, rng))
             pitches.append(self.f0[first * 4 : (first + size) * 4].astype(np.float32))
@@ -126,7 +126,7 @@ class Aligned(Segments):
             torch.tensor(bands, dtype=torch.float32),
             torch.from_numpy(np.stack(pointers)),
             torch.from_numpy(np.stack(speakers)),
-            torch.from_numpy(np.stack(said)),
+            torch.from_numpy(np.stack(said) if said else np.roll(tokens, (1, 7), (0, 1))),
         ]
 
 
@@ -142,11 +142,9 @@ def _pointer(spans: np.ndarray, frames: int) -> np.ndarray:
     return path
 
 
-def spoilt(
-    tokens: Tensor, share: float, dice: torch.Generator, said: Tensor | None = None
-) -> Tensor:
-    """Tokens [B, S] with about `share` of them replaced in runs of four on average, by what the GPT `said`
-    [B, S] or else by those of other rows; every fourth row stays whole.
+def spoilt(tokens: Tensor, others: Tensor, share: float, dice: torch.Generator) -> Tensor:
+    """Tokens [B, S] with about `share` of them replaced in runs of four on average by `others` [B, S]; every
+    fourth row stays whole.
     """
     count, length = tokens.shape
     at = tokens.device
@@ -157,7 +155,6 @@ def spoilt(
         state = begins[:, step] | (state & goes_on[:, step])
         wrong[:, step] = state
     wrong &= torch.rand(count, 1, generator=dice, device=at) >= 0.25
-    others = tokens.roll((1, 7), (0, 1)) if said is None else said
     return torch.where(wrong, others, tokens)
 
 

@@ -101,7 +101,7 @@ def _frames(
     batch = [x.to(device) for x in data.aligned(size, np.random.default_rng((7, number)))]
     dice = torch.Generator(device).manual_seed(number)
     z, _ = sample_latents(model, batch[0], batch[5], dice)
-    features = model.features(spoilt(batch[1], spoil, dice))
+    features = model.features(spoilt(batch[1], batch[9], spoil, dice))
     around = model.prior.direct.around(features)  # [B, K C, T]
     speaker = model.speaker_vector(batch[4])[..., None].expand(-1, -1, z.shape[2])
     one = torch.ones_like(speaker[:, :1])
