@@ -197,6 +197,7 @@ def row_ledger(plan: Plan) -> Iterator[Row]:
             name,
             plan.models.speaker_vector(c.wave, c.rate),
             tuple(plan.models.tokens(c.wave, c.rate)),
+            plan.models.memory(c.wave, c.rate),
         )
         for name, c in chosen
     ]

@@ -126,7 +126,7 @@ def measure(
             for level in levels:
                 dice = np.random.default_rng((number, round(level)))
                 noisy = disturbed(wave, kind, level, dice, others)
-                voice = Voice("noisy", bundle.speaker_vector(noisy, sets.RATE), model=bundle.name)
+                voice = Voice.heard("noisy", noisy, sets.RATE, bundle)
                 spoken = comparing.speak(TEXTS, voice, bundle, judges, heard[person.name])
                 near = heard[person.name].normalised(spoken.mean_similarity)
                 rows.append(

@@ -93,7 +93,8 @@ def held_waves(bundle: Bundle, store: Path, seed: int) -> list[tuple[np.ndarray,
     corpus, labels = Store(store), read_labels(store)
     tokens = corpus.array("tokens.i16", "int16", 960)
     train = [e for e in corpus.entries if e.split == "train"]
-    speaker = bundle.speaker_vector(voice_wave(corpus, train), RATE)
+    wave = voice_wave(corpus, train)
+    speaker, memory = bundle.speaker_vector(wave, RATE), bundle.memory(wave, RATE)
     made = []
     for entry in corpus.entries:
         if entry.split != "dev":
@@ -107,7 +108,12 @@ def held_waves(bundle: Bundle, store: Path, seed: int) -> list[tuple[np.ndarray,
         noise = normal_noise(seed, bundle.generator.config.noise_channels, 2 * count)
         with torch.inference_mode():
             out = bundle.generator.decode(
-                part, torch.from_numpy(label.ids)[None], speaker[None], noise, pointer=pointer
+                part,
+                torch.from_numpy(label.ids)[None],
+                speaker[None],
+                noise,
+                pointer=pointer,
+                memory=memory,
             )
         wave = audio.resample(out.audio[0].float().numpy(), RATE, 16_000)
         real = audio.resample(corpus.audio(entry), RATE, 16_000)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from voxray.bundle import Bundle
+from voxray.bundle import BUILTIN, Bundle
+from voxray.checkpoint import CONFIG_FILE
 from voxray.config import (
     BridgeConfig,
     BundleConfig,
@@ -76,11 +78,17 @@ def narrow(matching: bool, verification: int = 0) -> BundleConfig:
     return BundleConfig(name="narrow", gpt=gpt, generator=generator)
 
 
+def shipped() -> BundleConfig:
+    """The configuration of the model in the package."""
+    text = (BUILTIN / "mini" / CONFIG_FILE).read_text(encoding="utf-8")
+    return BundleConfig(**json.loads(text)["config"])
+
+
 def page() -> str:
     """The whole file."""
     parts = [HEAD]
     for title, config, wanted in (
-        ("mini (default configuration)", BundleConfig(), PARTS),
+        ("mini (as shipped)", shipped(), PARTS),
         ("v1, v2 (`fusion.out`: Pro only)", narrow(matching=False, verification=8), PARTS[:2]),
         ("v3, v4", narrow(matching=True), PARTS[:2]),
     ):

@@ -2,16 +2,16 @@
 
     python docs/make_voices.py MODEL TEACHER_FOLDER [TARGET_FOLDER]
 
-A voice is the mean of its vectors over some clips of one voice of the teacher (Apache-2.0); no real person.
+A voice is the mean of its vectors over some clips of one voice of the teacher (Apache-2.0), and frames of
+each; no real person.
 """
 
 from __future__ import annotations
 
 import csv
 import sys
+from dataclasses import replace
 from pathlib import Path
-
-import torch
 
 from voxray import audio
 from voxray.bundle import BUILTIN, Bundle
@@ -48,18 +48,16 @@ def make(model: Bundle, folder: Path, name: str) -> Voice:
     paths = clips(folder, speaker)
     if not paths:
         raise ValueError(f"no clips of {speaker} in {folder}")
-    vectors = []
+    heard = []
     for path in paths:
         reference = prepare(*audio.read_audio(path), path.name)
-        vectors.append(model.speaker_vector(reference.heard_by(model), reference.rate))
-    return Voice(
-        name=name,
-        speaker=torch.stack(vectors).mean(0),
+        heard.append(Voice.heard(name, reference.heard_by(model), reference.rate, model))
+    return replace(
+        heard[0].averaged(heard[1:]),
         language=language,
-        model=model.name,
         source=f"teacher voice {speaker}, {len(paths)} clips",
         licence="Apache-2.0",
-        card=f"{about}; the speaker vector of synthetic speech (teacher voice {speaker}, "
+        card=f"{about}; speaker vector and frames of synthetic speech (teacher voice {speaker}, "
         f"{len(paths)} clips); no real person",
     )
 

@@ -10,6 +10,7 @@ import gc
 import os
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,35 @@ def tiny() -> Bundle:
 def voice() -> Voice:
     """A voice that nobody has."""
     return Voice("nobody", torch.randn(256, generator=torch.Generator().manual_seed(1)))
+
+
+@pytest.fixture(scope="session")
+def remembering() -> Bundle:
+    """The tiny system with a look-up in the reference's frames that is heard."""
+    prior = TINY.generator.prior.model_copy(update={"memory_width": 96, "memory_heads": 2})
+    generator = TINY.generator.model_copy(update={"prior": prior})
+    config = TINY.model_copy(update={"name": "remembering", "generator": generator})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        bundle = Bundle.build(config)
+        bundle.quantiser.codebook.normal_()
+        bundle.generator.codebook.normal_()
+        reader = bundle.generator.prior.memory
+        assert reader is not None
+        with torch.no_grad():
+            for part in (reader.ask, reader.joint_out, reader.mean_out):
+                part.weight.normal_(std=0.1)
+    return bundle
+
+
+def with_memory(voice: Voice, seed: int = 2, tokens: int = 30) -> Voice:
+    """A voice with frames of a reference that was never heard."""
+    dice = torch.Generator().manual_seed(seed)
+    return replace(
+        voice,
+        memory_tokens=torch.randint(0, 1024, (tokens,), generator=dice).to(torch.int16),
+        memory_latents=torch.randn(96, 2 * tokens, generator=dice).half(),
+    )
 
 
 def speechlike(seconds: float, rate: int = 16_000, noise_db: float = -60.0) -> np.ndarray:

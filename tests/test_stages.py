@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,6 +23,7 @@ from voxray.train.joint import JointTraining
 from voxray.train.polish import PolishTraining
 from voxray.train.prepare import add_pitch, prepare
 from voxray.train.prior import PriorTraining
+from voxray.train.refit import RefitTraining, refit_content
 from voxray.train.tuning import training_parts
 from voxray.voice import Voice
 
@@ -29,7 +31,11 @@ CODES = 16
 CONTENT = TINY.content.model_copy(update={"codebook_size": CODES, "readout_width": 16})
 GPT = TINY.gpt.model_copy(update={"codebook_size": CODES})
 GENERATOR = TINY.generator.model_copy(
-    update={"codebook_size": CODES, "posterior": MelPosteriorConfig(width=16, layers=1)}
+    update={
+        "codebook_size": CODES,
+        "posterior": MelPosteriorConfig(width=16, layers=1),
+        "prior": TINY.generator.prior.model_copy(update={"memory_width": 128}),
+    }
 )
 SHORT = {"steps": 3, "warmup": 1, "save_every": 2, "log_every": 1}
 
@@ -90,8 +96,36 @@ def test_a_model_is_trained_joined_saved_and_speaks(store: Path, tmp_path: Path)
     assert check(tmp_path / "model" / "text.json").same
     assert bundle.generator.codebook.abs().sum() > 0
     voice = Voice("nobody", torch.zeros(256))
-    made = Pipeline(bundle, TextPipeline()).synthesise("Hi.", voice, SynthesisOptions(seed=1))
+    pipeline = Pipeline(bundle, TextPipeline())
+    made = pipeline.synthesise("Hi.", voice, SynthesisOptions(seed=1))
     assert made.model == "small" and len(made.audio) > 0
+    assert {"latents.f16"} <= {p.name for p in store.iterdir()}
+    hearing = bundle.generator.hearing
+    assert hearing is not None
+    assert torch.allclose(hearing.analysis, posterior.analysis, rtol=2e-3, atol=2e-3)
+    heard = Voice.heard("somebody", speechlike(2.0), 16_000, bundle)
+    assert heard.memory is not None and heard.memory.frames == 2 * heard.memory.tokens.shape[1]
+    other = pipeline.synthesise("Hi.", heard, SynthesisOptions(seed=1))
+    assert not np.array_equal(other.audio, made.audio)
+
+
+def test_an_encoder_learns_new_clips_while_its_tokens_keep_their_meaning(
+    store: Path, tmp_path: Path
+) -> None:
+    content = ContentTraining(model=CONTENT, batch_clips=2, crop_frames=60, free_steps=1, **SHORT)
+    stages.run_content(store, tmp_path / "content", content.model_dump_json(), lambda line: None)
+    encoder, quantiser, readout = stages.content_parts(tmp_path / "content")
+    book = quantiser.codebook.clone()
+    before = [p.clone() for p in encoder.parameters()]
+    config = RefitTraining(model=CONTENT, rounds=2, batch_clips=2, crop_frames=60, **SHORT)
+    lines: list[str] = []
+    refit_content(
+        store, tmp_path / "refit", encoder, quantiser, readout, lambda e: e.speaker.endswith("s0"), config,
+        lines.append,
+    )  # fmt: skip
+    assert torch.equal(quantiser.codebook, book)
+    assert any(not torch.equal(p, q) for p, q in zip(before, encoder.parameters(), strict=True))
+    assert sum(line.startswith("round") for line in lines) == 2
 
 
 def test_a_missing_run_is_named(tmp_path: Path) -> None:

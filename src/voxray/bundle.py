@@ -33,7 +33,8 @@ from voxray.models.generator import Generator
 from voxray.models.generator_matching import MatchingGenerator
 from voxray.models.gpt import GPT
 from voxray.models.layers import fuse_weight_norm
-from voxray.models.packed import pack_linears
+from voxray.models.memory import Memory
+from voxray.models.packed import pack_linears, quicken
 from voxray.models.student import Student
 from voxray.pretrained import G2PW, ROBERTA, Pretrained
 from voxray.text import Phonemes, PublishedPipeline, TextPipeline
@@ -49,6 +50,8 @@ PARTS = ("gpt", "generator", "content", "quantiser")
 RATE = 16_000  # of what a content encoder hears
 Precision = Literal["float32", "fast", "int8"]
 CHUNK = 20 * RATE
+LATENT_RATE, TOKEN_SAMPLES = 24_000, 960  # at which latents are heard; samples of a token there
+MEMORY_SECONDS = 20
 
 
 @dataclass
@@ -63,6 +66,7 @@ class Bundle:
     precision: Precision = field(default="float32", kw_only=True)
 
     default_precision: ClassVar[Precision] = "float32"
+    quick: ClassVar[bool] = True  # float32 tokens from fp16 copies of the weights that fp16 holds
     trims: ClassVar[bool] = True  # hears a reference cut to its speech
     streams: ClassVar[bool] = True  # can speak a sentence chunk by chunk
     languages: ClassVar[tuple[str, ...]] = ("auto", "en", "zh")
@@ -110,6 +114,8 @@ class Bundle:
     def ready(self, precision: Precision = "float32") -> None:
         """What is left to do once the weights are in."""
         self.precision = precision
+        if precision == "float32" and self.quick:
+            quicken(self.gpt)
         if precision == "int8":
             pack_linears(self.gpt.blocks, "int8")
         if precision != "float32":
@@ -153,6 +159,21 @@ class Bundle:
         """Reference [N] -> speaker vector [G]."""
         heard = audio.resample(wave, rate, self.generator.reference_rate)
         return self.generator.speaker_vector(torch.from_numpy(heard)[None])[0].float().clone()
+
+    @torch.inference_mode()
+    def memory(self, wave: Wave, rate: int) -> Memory | None:
+        """Reference [N] -> its frames, of the first 20 s; None: the model looks nothing up."""
+        hearing = getattr(self.generator, "hearing", None)
+        if hearing is None:
+            return None
+        heard = audio.resample(wave[: MEMORY_SECONDS * rate], rate, LATENT_RATE)
+        heard = heard * audio.speech_gain(heard)
+        tokens = self.encode(torch.from_numpy(audio.resample(heard, LATENT_RATE, RATE)))
+        count = min(len(tokens), len(heard) // TOKEN_SAMPLES)
+        heard = np.ascontiguousarray(heard[: count * TOKEN_SAMPLES], dtype=np.float32)
+        f0 = audio.f0(heard, LATENT_RATE, 0.01)[: 4 * count]  # [4 S]
+        latents = hearing.linear(torch.from_numpy(heard)[None], torch.from_numpy(f0)[None])
+        return Memory(tokens[None, :count].clone(), latents.clone())
 
     def tokens(self, wave: Wave, rate: int) -> list[int]:
         """Speech [N] -> semantic tokens, 25 a second."""
@@ -203,6 +224,7 @@ class FamilyBundle(Bundle):
         return isinstance(self.generator, Generator)
 
     default_precision: ClassVar[Precision] = "fast"
+    quick: ClassVar[bool] = False  # float32 is there to be compared with: as published
 
     @property
     def languages(self) -> tuple[str, ...]:  # type: ignore[override]

@@ -134,6 +134,8 @@ class PriorConfig(Config):
     pull: float = (
         0.0  # of the cross-attention towards a known phoneme: logits per phoneme of distance
     )
+    memory_width: int = 0  # of the look-up in the reference's frames; 0: only a speaker vector
+    memory_heads: int = 2
 
 
 class FlowConfig(Config):

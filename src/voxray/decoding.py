@@ -22,6 +22,7 @@ from .sites import attach
 from .watch import Fault, Watch
 
 PUBLISHED_SLOTS = 2500  # of the published code's cache on a GPU, all of them attended to
+NOBODY = torch.zeros(0, dtype=torch.long)
 NOISE_BLOCK = 64  # steps of dice drawn at a time; a longer draw begins like a shorter one
 
 
@@ -126,7 +127,7 @@ class TokenDecoder:
                 self.done = True
                 return
         may_end = step >= self.options.floor and (watch is None or watch.may_end)
-        present = torch.tensor(sorted({*self.prompt, *self.tokens}), dtype=torch.long)
+        present = self._present()
         choice = choose(
             logits, self._dice[step], present, self.options, self.gpt.end, may_end=may_end
         )
@@ -138,6 +139,12 @@ class TokenDecoder:
             watch.settle()
             self._mend(watch)
         self.done = self.done or len(self.tokens) >= self.limit
+
+    def _present(self) -> Tensor:
+        """The ids seen so far, where a penalty wants to know."""
+        if self.options.repetition_penalty == 1.0:
+            return NOBODY
+        return torch.tensor(sorted({*self.prompt, *self.tokens}), dtype=torch.long)
 
     def _logits(self) -> Tensor:
         """Logits [V] of the next token; the cache holds all but the newest token."""

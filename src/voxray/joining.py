@@ -20,6 +20,7 @@ from torch import Tensor
 from .bundle import Bundle
 from .interventions import Part, PieceIntervention, SoundSpan
 from .models.generator_matching import MelPrompt
+from .models.memory import Memory
 from .sampling import normal_noise
 from .sites import attach, record
 
@@ -45,6 +46,7 @@ class PieceDecoder:
         *,
         aligned: bool = False,  # keep the prior's attention, to align by
         prompt: MelPrompt | None = None,  # of models that go on from a mel
+        memory: Memory | None = None,  # of models that look up the reference's frames
         edits: PieceIntervention | None = None,
     ) -> None:
         self.models = models
@@ -57,7 +59,8 @@ class PieceDecoder:
         self.attention: list[Wave] = []  # [tokens, P] of each chunk
         self._text = torch.tensor([list(text_ids)])  # [1, P]
         self._speaker = speaker[None]  # [1, G]
-        self._more: dict[str, Any] = {} if prompt is None else {"prompt": prompt}
+        given = {"prompt": prompt, "memory": memory}
+        self._more: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
         self._pulled = bool(models.generator.config.prior.pull) and prompt is None
         self._tail = np.zeros(0, np.float32)
         self._edits = edits or PieceIntervention()

@@ -1,8 +1,9 @@
 """Text -> pieces: what the GPT says in one breath, and the pause after each.
 
-A text is cut at sentence ends (long sentences at commas) and at the pauses that the user gives in
-milliseconds. Sentences are turned into phonemes one by one, so that a long text starts to sound
-at once. Phoneme and word numbers count through the whole text.
+A text is cut at sentence ends (long sentences at commas, or else between words) and at the pauses
+that the user gives in milliseconds. Sentences are turned into phonemes one by one, so that a long
+text starts to sound at once. Phoneme and word numbers count through the whole text. For our own
+models every piece ends as a sentence does: they were trained on nothing else and lose their way.
 """
 
 from __future__ import annotations
@@ -11,13 +12,19 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from torch import Tensor
 
-from .text import Phoneme, Phonemes, TextPipeline, Word, split_sentences
+from .text import Phoneme, Phonemes, TextPipeline, Word, split_breaths, split_sentences
+from .text.inventory import sound
+from .text.phonemes import Language
+from .text.sentences import WRAPPED
+from .text.symbols import SYMBOL_TO_ID
 
 MAX_CHARACTERS = 50_000  # about an hour of speech
-PIECE_CHARACTERS = 160
+PIECE_CHARACTERS = 160  # of published models; the others count by how long it takes to say
+ENDS = frozenset(".!?")  # the phonemes with which a piece ends
 _IN_BRACKETS = re.compile(r"\[[^\[\]]*\]")
 SILENT = "nothing to say: the text has no words that this model can read"
 SENTENCE_ENDS = frozenset(".!?。！？…\n")
@@ -86,12 +93,19 @@ class Script:
         self._normalised: list[str] = []
 
     def __iter__(self) -> Iterator[Piece]:
-        scripts = self.pipeline.speaks if self.pipeline.convention == "published" else None
-        spans = split_sentences(self.text, PIECE_CHARACTERS, scripts)
+        if self._closes:
+            spans = split_breaths(self.text)
+        else:
+            spans = split_sentences(self.text, PIECE_CHARACTERS, self.pipeline.speaks)
         if not spans:
             raise ValueError(SILENT)
         for begin, end in sayable(self.text, spans, self.pipeline.speaks):
             yield from self._sentence(begin, end)
+
+    @property
+    def _closes(self) -> bool:
+        """Whether pieces must end as sentences do; published models read text as it comes."""
+        return self.pipeline.convention == "voxray"
 
     def phonemes(self) -> Phonemes:
         """The whole text's phonemes, as far as it has been read."""
@@ -101,6 +115,8 @@ class Script:
 
     def _sentence(self, begin: int, end: int) -> Iterator[Piece]:
         local = self.pipeline(self.text[begin:end], self.language)  # type: ignore[arg-type]
+        if self._closes:
+            local = closed(local)
         first = len(self.items)
         self._add(local, begin)
         features = self.context(local)  # [P, E]
@@ -135,8 +151,33 @@ class Script:
 
     def _pause_at(self, end: int) -> int:
         before = self.text[:end].rstrip(" \t\r\"'”’)）」』")[-1:]
-        at_end = before in SENTENCE_ENDS or "\n" in self.text[end - 1 : end + 1]
+        rest = self.text[end:]
+        line_ends = "\n" in rest[: len(rest) - len(rest.lstrip())]
+        wrapped = self._closes and WRAPPED.match(self.text, end) is not None
+        at_end = before in SENTENCE_ENDS or (line_ends and not wrapped)
         return self.pause_ms if at_end else self.pause_ms // 2
+
+
+def closed(phonemes: Phonemes) -> Phonemes:
+    """The same phonemes with a full stop before the end and before each pause in milliseconds.
+
+    It takes the place of a comma or dash there; behind a word it is new, its span empty. `?`, `!`
+    and `.` stay.
+    """
+    items: list[Phoneme] = []
+    for item, after in zip_longest(phonemes.items, phonemes.items[1:]):
+        last = after is None or after.pause_ms is not None
+        if last and item.word >= 0:
+            items += [item, _stop(item.end, item.end, item.language)]
+        elif last and item.pause_ms is None and item.symbol not in ENDS:
+            items.append(_stop(item.start, item.end, item.language))
+        else:
+            items.append(item)
+    return replace(phonemes, items=tuple(items))
+
+
+def _stop(start: int, end: int, language: Language) -> Phoneme:
+    return Phoneme(".", SYMBOL_TO_ID["."], -1, start, end, language, sound(".").kind)
 
 
 def _with_context(piece: Piece, features: Tensor | None, first: int) -> Piece:

@@ -27,6 +27,7 @@ from .decoding import TokenDecoder
 from .interventions import Part, PieceIntervention, intervention
 from .joining import EdgeTrimmer, PieceDecoder, Wave, monotone_path
 from .models.generator_matching import MelPrompt
+from .models.memory import Memory
 from .pacing import Spans
 from .pieces import Piece, Script
 from .sampling import SamplingOptions, check_seed, derive
@@ -242,6 +243,7 @@ class Job:
             self.options.speed,
             aligned=decoder.watch is None,
             prompt=mel_prompt(self.voice),
+            memory=self.voice.memory,
             edits=edits,
         )
         trimmer = EdgeTrimmer(self.made.rate)
@@ -407,7 +409,20 @@ def fitting(models: Bundle, voice: Voice) -> Voice:
             f"the voice {voice.name!r} was made for the model {voice.model or 'mini'!r}, "
             f"not for {models.name!r}: give this model a recording instead"
         )
+    if voice.memory is not None and models.generator.config.prior.memory_width:
+        _check_memory(models, voice.memory, voice.name)
     return voice
+
+
+def _check_memory(models: Bundle, memory: Memory, name: str) -> None:
+    """ValueError where a voice's frames are not such as this model looks up."""
+    config = models.generator.config
+    wide = memory.latents.shape[1] == config.prior.latent_channels
+    if not wide or bool((memory.tokens >= config.codebook_size).any()):
+        raise ValueError(
+            f"what the voice {name!r} remembers of its reference was made for another model than "
+            f"{models.name!r}: give this model a recording instead"
+        )
 
 
 def mel_prompt(voice: Voice) -> MelPrompt | None:
@@ -481,7 +496,7 @@ class Pipeline:
             made.spend("tokens", began)
             sound = PieceDecoder(
                 self.models, self.models.silent_text, voice.speaker,
-                derive(seed, "sound"), options.speed, prompt=mel_prompt(voice),
+                derive(seed, "sound"), options.speed, prompt=mel_prompt(voice), memory=voice.memory,
             )  # fmt: skip
             for begin in range(0, len(tokens), CONVERT_CHUNK):
                 began = time.perf_counter()

@@ -24,15 +24,17 @@ import torch
 from torch import Tensor
 
 from . import audio
-from .bundle import Bundle
+from .bundle import MEMORY_SECONDS, Bundle
+from .models.memory import Memory
 
 FORMAT_VERSION = 1
 REQUIRED = ["prompt_phonemes", "prompt_tokens", "speaker"]
-OPTIONAL = frozenset({"prompt_context", "prompt_mel"})
+OPTIONAL = frozenset({"memory_latents", "memory_tokens", "prompt_context", "prompt_mel"})
 SHORTEST, RECOMMENDED, LONGEST = 1.0, 3.0, 30.0  # seconds
 LONGEST_STYLE = 15.0  # a prompt takes the room of what can be said in one breath
 NOISY_DB, HOPELESS_DB = 20.0, 5.0
 CLIPPED, ECHOING_SECONDS, LEAST_SPEECH = 0.001, 0.8, 0.5
+MOST_TOKENS = 25 * MEMORY_SECONDS  # remembered of a reference
 NOISE_COST: tuple[tuple[float, str], ...] = ()  # (SNR below which, measured cost), rising
 
 
@@ -50,6 +52,8 @@ class Voice:
     prompt_phonemes: tuple[int, ...] = ()
     prompt_context: Tensor | None = None  # [P, E], of models with context features
     prompt_mel: Tensor | None = None  # [M, L], of models that go on from a mel
+    memory_tokens: Tensor | None = None  # [S], of models that look up the reference's frames
+    memory_latents: Tensor | None = None  # [Z, 2 S], the same
     language: str = ""
     model: str = ""
     fingerprint: str = ""  # of the text front end that made prompt_phonemes
@@ -58,6 +62,22 @@ class Voice:
     card: str = ""
     recording: dict[str, float] = field(default_factory=dict)  # what was measured
     warnings: tuple[str, ...] = ()
+
+    @property
+    def memory(self) -> Memory | None:
+        """The reference's frames, where the voice holds them."""
+        if self.memory_tokens is None or self.memory_latents is None:
+            return None
+        return Memory(self.memory_tokens[None].long(), self.memory_latents[None].float())
+
+    @staticmethod
+    def heard(name: str, wave: np.ndarray, rate: int, model: Bundle, **card: Any) -> Voice:
+        """The voice of a wave [N] as it is: nothing is judged or cut."""
+        memory = model.memory(wave, rate)
+        if memory is not None:
+            card["memory_tokens"] = memory.tokens[0].to(torch.int16)
+            card["memory_latents"] = memory.latents[0].half()
+        return Voice(name, model.speaker_vector(wave, rate), model=model.name, **card)
 
     @staticmethod
     def from_file(
@@ -81,10 +101,11 @@ class Voice:
         reference = prepare(*audio.read_audio(path), str(path))
         for note in reference.notes:
             warnings.warn(note, VoiceWarning, stacklevel=2)
-        voice = Voice(
-            name=name or Path(path).stem,
-            speaker=models.speaker_vector(reference.heard_by(models), reference.rate),
-            model=models.name,
+        voice = Voice.heard(
+            name or Path(path).stem,
+            reference.heard_by(models),
+            reference.rate,
+            models,
             source=Path(path).name,
             licence=licence,
             card=card,
@@ -126,8 +147,9 @@ class Voice:
         widths = {len(voice.speaker) for voice in (self, *others)}
         if len(widths) > 1:
             raise ValueError("voices of different models cannot be averaged: make them with one")
-        mean = torch.stack([voice.speaker for voice in (self, *others)]).mean(0)
-        return replace(self, speaker=mean)
+        voices = (self, *others)
+        mean = torch.stack([voice.speaker for voice in voices]).mean(0)
+        return replace(self, speaker=mean, **_joined([voice.memory for voice in voices]))
 
     def save(self, path: str | Path) -> None:
         """Write the voice to one .safetensors file, whole or not at all."""
@@ -195,6 +217,18 @@ class Voice:
             return Voice.load(path)
 
 
+def _joined(memories: Sequence[Memory | None]) -> dict[str, Tensor]:
+    """An equal part of each of several memories, as many tokens in all as one may have."""
+    known = [memory for memory in memories if memory is not None]
+    if len(known) < 2:
+        return {}
+    parts = [memory.first(MOST_TOKENS // len(known)) for memory in known]
+    return {
+        "memory_tokens": torch.cat([p.tokens[0] for p in parts]).to(torch.int16),
+        "memory_latents": torch.cat([p.latents[0] for p in parts], dim=1).half(),
+    }
+
+
 def _checked(path: Path, details: dict[str, Any], tensors: dict[str, Tensor]) -> Voice:
     version = details.pop("format_version", None)
     if version != FORMAT_VERSION:
@@ -204,6 +238,8 @@ def _checked(path: Path, details: dict[str, Any], tensors: dict[str, Tensor]) ->
     speaker = tensors["speaker"].float()
     if speaker.dim() != 1 or not bool(speaker.isfinite().all()):
         raise ValueError(f"{path}: the speaker vector is damaged")
+    if _damaged(tensors.get("memory_tokens"), tensors.get("memory_latents")):
+        raise ValueError(f"{path}: what is remembered of the reference is damaged")
     try:
         return Voice(
             speaker=speaker,
@@ -215,6 +251,17 @@ def _checked(path: Path, details: dict[str, Any], tensors: dict[str, Tensor]) ->
         )
     except TypeError as error:
         raise ValueError(f"{path} has unknown or missing entries: {error}") from error
+
+
+def _damaged(tokens: Tensor | None, latents: Tensor | None) -> bool:
+    """Whether a memory's tokens [S] and latents [Z, 2S] do not belong together."""
+    if tokens is None or latents is None:
+        return tokens is not latents
+    if tokens.dim() != 1 or tokens.dtype.is_floating_point or not latents.dtype.is_floating_point:
+        return True
+    if latents.dim() != 2 or latents.shape[1] != 2 * len(tokens):
+        return True
+    return not bool(latents.isfinite().all()) or bool((tokens < 0).any())
 
 
 def _builtin_folder() -> Any:

@@ -98,15 +98,14 @@ class Watch:
                 if moment.text <= position and start <= position < start + len(self.rows):
                     low, high = self.window(self.rows[position - start])
                     for head in heads:  # text outside the window, and all audio
-                        bias[:, head, row, :low] += SHUT
-                        bias[:, head, row, high:] += SHUT
+                        _shut(bias[:, head, row], low, high)
             return bias
 
         return timed(edit)
 
     def _pattern_edit(self, heads: list[int]) -> Callable[..., Tensor]:
         def edit(pattern: Tensor, moment: Moment) -> Tensor:  # [B, H, Sq, Sk]
-            self.see(pattern[0, heads, -1, : moment.text])
+            self.see(_rows_of(pattern[0, :, -1, : moment.text], heads))
             return pattern
 
         return timed(edit)
@@ -235,8 +234,7 @@ def _rows_bias_edit(
             if watch is not None:
                 low, high = watch.window(watch.rows[-1])
                 for head in heads:
-                    bias[row, head, :, :low] += SHUT
-                    bias[row, head, :, high:] += SHUT
+                    _shut(bias[row, head], low, high)
         return bias
 
     return edit
@@ -248,7 +246,18 @@ def _rows_pattern_edit(
     def edit(pattern: Tensor) -> Tensor:  # [B, H, 1, Sk]
         for row, watch in enumerate(watches):
             if watch is not None:
-                watch.see(pattern[row, heads, -1, : len(watch.words)])
+                watch.see(_rows_of(pattern[row, :, -1, : len(watch.words)], heads))
         return pattern
 
     return edit
+
+
+def _shut(bias: Tensor, low: int, high: int) -> None:
+    """Close rows [..., Sk] outside [low, high), in place."""
+    bias[..., :low].add_(SHUT)
+    bias[..., high:].add_(SHUT)
+
+
+def _rows_of(pattern: Tensor, heads: Sequence[int]) -> Tensor:
+    """The rows of some heads of [H, P]; most layers have one, which needs no copy."""
+    return pattern[heads[0] : heads[0] + 1] if len(heads) == 1 else pattern[list(heads)]

@@ -13,6 +13,7 @@ from .recording import (
     reverberation_seconds,
     rms_db,
     snr_db,
+    speech_gain,
     speech_score,
     trim_silence,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "rms_db",
     "snr_db",
     "spectrogram",
+    "speech_gain",
     "speech_score",
     "to_int16",
     "trim_silence",

@@ -15,6 +15,7 @@ import numpy as np
 from .spectra import resample
 
 ANALYSIS_RATE = 16_000  # recordings are judged at this rate
+SPEECH_RMS = 0.06  # of the active frames, about -24 dBFS
 SNR_LIMITS = (-10.0, 60.0)
 
 
@@ -225,3 +226,12 @@ def trim_silence(wave: np.ndarray, rate: int, margin_seconds: float = 0.1) -> np
 
 def _level_db(frames: np.ndarray) -> np.ndarray:  # [F, size] -> [F]
     return 10 * np.log10(np.maximum(np.square(frames, dtype=np.float64).mean(axis=1), 1e-12))
+
+
+def speech_gain(wave: np.ndarray) -> float:
+    """What brings the active frames of a wave [N] to the level that models are trained at, without clipping."""
+    frames = wave[: len(wave) // 240 * 240].reshape(-1, 240)
+    power = np.square(frames).mean(1)
+    active = power[power > power.max() * 1e-3]
+    gain = SPEECH_RMS / float(np.sqrt(active.mean() + 1e-12))
+    return min(gain, 0.99 / float(np.abs(wave).max() + 1e-9))

@@ -2,8 +2,8 @@
 
 In: a bundle whose GPT stage is a `Student` and whose decoder is the source-filter one. Out, in a folder:
 `text.onnx` (phonemes -> keys, values), `step.onnx` (one token -> logits, where it looked, states),
-`speech.onnx` (tokens, phonemes, speaker -> F0 and the filters of both sources) and `chain.json` with sizes and
-sampling defaults. The sources and the inverse transform are plain arithmetic: `onnx_runner` shows them.
+`speech.onnx` (tokens, phonemes, speaker -> F0 and the filters of both sources; of a model that looks up the
+reference's frames these, too) and `chain.json` with sizes and sampling defaults. The sources and the inverse transform are plain arithmetic: `onnx_runner` shows them.
 Needs the extra `small`.
 """
 
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from ..bundle import Bundle
 from ..models.decoder_istft import IstftDecoder
 from ..models.generator import Generator
+from ..models.memory import Memory
 from ..models.posterior_mel import REFERENCE_HZ, read_pitch
 from ..models.student import Student, StudentCache
 
@@ -74,6 +75,9 @@ class StepNet(nn.Module):
 class SpeechNet(nn.Module):
     """Tokens [1, S], phonemes [1, P], speaker [1, G], pointer [1, S] (-1: unknown), the prior's noise
     [1, Z, 2S] -> F0 [1, 4S], envelope [1, 4S, 2F], filters [1, 4S, 4F].
+
+    Of a model with a memory also: the reference's tokens [1, R], its latents [1, Z, 2R], and how many of
+    the tokens count [1] (0: nothing is remembered).
     """
 
     def __init__(self, generator: Generator) -> None:
@@ -81,14 +85,20 @@ class SpeechNet(nn.Module):
         self.generator = generator
 
     def forward(
-        self, tokens: Tensor, ids: Tensor, speaker: Tensor, pointer: Tensor, noise: Tensor
-    ) -> tuple[Tensor, ...]:
+        self, tokens: Tensor, ids: Tensor, speaker: Tensor, pointer: Tensor, noise: Tensor,
+        reference: Tensor | None = None, frames: Tensor | None = None, known: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
         model = self.generator
+        memory = None
+        if reference is not None and frames is not None:
+            memory = Memory(reference, frames, known)
         features, vector = model.features(tokens), speaker[..., None]
         # lengths as sums, so that they stay variable in the exported graph
         lengths, phones = 2 * torch.ones_like(tokens).sum(1), torch.ones_like(ids).sum(1)
         pointer = pointer.repeat_interleave(2, dim=1)
-        out = model.prior(features, lengths, ids, phones, vector, pointer=pointer)
+        out = model.prior(
+            features, lengths, ids, phones, vector, pointer=pointer, heard=model.heard(memory)
+        )
         spread = noise * out.log_std.exp() * model.config.noise_scale
         z = model.flow.inverse(out.mean + spread, out.mask, vector)
         with _caught(model.decoder) as seen:
@@ -168,17 +178,23 @@ def _write_speech(path: Path, net: SpeechNet, bundle: Bundle) -> None:
     """By `torch.export`: the plain tracer would freeze the lengths of the relative positions."""
     config = bundle.generator.config
     latents, speaker = config.prior.latent_channels, config.speaker.speaker_width
-    given = (
+    given: tuple[Tensor, ...] = (
         torch.arange(6)[None], torch.arange(5)[None] + 1, torch.zeros(1, speaker),
         torch.tensor([[0, 0, 1, 2, 3, 4]]), torch.zeros(1, latents, 12),
     )  # fmt: skip
     tokens = torch.export.Dim("tokens", min=2, max=4000)
     phonemes = torch.export.Dim("phonemes", min=2, max=2000)
-    shapes = ({1: tokens}, {1: phonemes}, None, {1: tokens}, {2: 2 * tokens})
+    shapes: tuple[Any, ...] = ({1: tokens}, {1: phonemes}, None, {1: tokens}, {2: 2 * tokens})
+    names = ["tokens", "ids", "speaker", "pointer", "noise"]
+    if config.prior.memory_width:
+        reference = torch.export.Dim("reference", min=2, max=4000)
+        given += torch.arange(7)[None], torch.zeros(1, latents, 14), torch.tensor([7])
+        shapes += {1: reference}, {2: 2 * reference}, None
+        names += ["reference", "frames", "known"]
     with _beside(path) as beside, torch.no_grad():
         torch.onnx.export(
             net.eval(), given, str(beside), dynamic_shapes=shapes, dynamo=True,
-            input_names=["tokens", "ids", "speaker", "pointer", "noise"],
+            input_names=names,
             output_names=["f0", "envelope", "filters"],
             opset_version=SPEECH_OPSET, external_data=False, verbose=False,
         )  # fmt: skip

@@ -1,6 +1,7 @@
 """The reference that runs an exported chain: numpy and onnxruntime, no torch. A browser can follow it.
 
-In: phoneme ids [P], a speaker vector [G] and a seed. Out: tokens [S], the phoneme each says, the wave [480 x 2S].
+In: phoneme ids [P], a speaker vector [G], a seed, and what is remembered of the reference (tokens [R], latents
+[Z, 2R]; only models that look it up ask for it). Out: tokens [S], the phoneme each says, the wave [480 x 2S].
 The pointer moves to the middle of what the text head looks at, within a window that never goes back; the end
 is allowed on the last phonemes. It speaks one sentence; the package's own watch mends more than this.
 """
@@ -17,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+Frames = tuple[NDArray[np.integer], Array]  # tokens [R] of a reference, its latents [Z, 2R]
+LEAST_FRAMES = 2  # tokens that the network wants, be they padding
 BACK, AHEAD, SHUT = 1, 3, np.float32(-1e4)
 TOP_K, END_ZONE, FLOOR, PER_PHONEME = 15, 2, 5, 14
 
@@ -54,15 +57,16 @@ class Chain:
         return self._nets[net].run(None, {k: v for k, v in given.items() if k in known})
 
     def say(
-        self, ids: list[int], speaker: Array, seed: int, temperature: float | None = None
-    ) -> Spoken:
+        self, ids: list[int], speaker: Array, seed: int, temperature: float | None = None,
+        memory: Frames | None = None,
+    ) -> Spoken:  # fmt: skip
         """Speak one sentence's phonemes."""
         dice = np.random.default_rng(seed)
         warmth = self.facts["temperature"] if temperature is None else temperature
         tokens, path = self.tokens(ids, dice, warmth)
         noise = np.zeros((1, self.facts["latents"], 2 * len(tokens)), np.float32)
         white = dice.standard_normal(4 * len(tokens) * self.facts["hop"]).astype(np.float32)
-        return Spoken(tokens, path, self.speech(tokens, path, ids, speaker, noise, white))
+        return Spoken(tokens, path, self.speech(tokens, path, ids, speaker, noise, white, memory))
 
     def tokens(
         self, ids: list[int], dice: np.random.Generator, temperature: float
@@ -92,16 +96,32 @@ class Chain:
 
     def speech(
         self, tokens: list[int], path: list[int], ids: list[int], speaker: Array, noise: Array,
-        white: Array,
+        white: Array, memory: Frames | None = None,
     ) -> Array:  # fmt: skip
         """Tokens, and the phoneme of each -> wave."""
         f0, envelope, filters = self.run(
             "speech", tokens=np.array([tokens], np.int64), ids=np.array([ids], np.int64),
             speaker=speaker[None], pointer=np.array([path], np.int64), noise=noise,
+            **self._remembered(memory),
         )  # fmt: skip
         n_fft, hop, rate = (self.facts[name] for name in ("n_fft", "hop", "rate"))
         pulses = pulse_train(f0[0], hop, rate)
         return source_filter(envelope[0], filters[0], pulses, white, n_fft, hop)
+
+    def _remembered(self, memory: Frames | None) -> dict[str, NDArray[Any]]:
+        """The reference's frames as the network wants them; without any, padding that does not count."""
+        tokens, latents = memory or (np.zeros(0), np.zeros((self.facts["latents"], 0)))
+        if latents.shape != (self.facts["latents"], 2 * len(tokens)):
+            raise ValueError(
+                f"{len(tokens)} tokens of a reference have latents of "
+                f"{self.facts['latents']} x {2 * len(tokens)}, not {' x '.join(map(str, latents.shape))}"
+            )
+        missing = max(0, LEAST_FRAMES - len(tokens))
+        return {
+            "reference": np.pad(tokens, (0, missing)).astype(np.int64)[None],
+            "frames": np.pad(latents, ((0, 0), (0, 2 * missing))).astype(np.float32)[None],
+            "known": np.array([len(tokens)], np.int64),
+        }
 
 
 def sample(

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch.nn.utils import parametrize
 
 from .. import audio
@@ -96,11 +95,7 @@ class Listener:
 
     def speak(self, bundle: Bundle, entry: Entry) -> Synthesis:
         """One held-out text in the tuned voice."""
-        voice = Voice(
-            "tuned",
-            bundle.speaker_vector(heard_by(bundle, self.reference), RATE),
-            model=bundle.name,
-        )
+        voice = Voice.heard("tuned", heard_by(bundle, self.reference), RATE, bundle)
         options: dict[str, Any] = {"seed": self.seed, "language": entry.language}
         return tts(entry.text, voice, model=bundle, **options)
 
@@ -296,11 +291,9 @@ def _keep(bundle: Bundle, name: str, store: Path, made: Outcome) -> None:
     fields = {"name": name, "training": f"{bundle.config.training}; {note}".strip("; ")}
     bundle.config = bundle.config.model_copy(update=fields)
     bundle.save(made.folder)
-    with torch.inference_mode():
-        vector = bundle.speaker_vector(heard_by(bundle, voice_wave(corpus, train)), RATE)
     languages = {entry.language for entry in train}
-    voice = Voice(
-        name, vector.clone(), model=name, card=note,
+    voice = Voice.heard(
+        name, heard_by(bundle, voice_wave(corpus, train)), RATE, bundle, card=note,
         language=languages.pop() if len(languages) == 1 else "",
     )  # fmt: skip
     voice.save(made.folder / "voice.safetensors")

@@ -173,7 +173,7 @@ def hear(models: Bundle, text: str, wave: NDArray[np.float32], rate: int) -> Tra
         seed=0,
         model=models.name,
     )
-    nobody = Voice("recording", models.speaker_vector(wave, rate))
+    nobody = Voice.heard("recording", wave, rate, models)
     options = SynthesisOptions(seed=0, watch=None, style=False)  # nothing held the heads in place
     return trace_of(Spoken(models, nobody, options, made, (passage,)))
 

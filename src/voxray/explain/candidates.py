@@ -3,7 +3,8 @@
 In the GPT: words and marks (their embeddings replaced by the mean of the text), heads and layers (their
 output replaced by its mean over the utterance, in the rows that predict the event), the style prompt
 (not looked at). In the generator: the tokens of the word (their code vectors replaced by the mean code),
-heads of the cross-attention, couplings (their shift replaced by its mean), the speaker vector.
+heads of the cross-attention, couplings (their shift replaced by its mean), the speaker vector, what is
+remembered of the reference (both exchanged for those of the built-in voices).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ..sites import Moment, record
 from ..voice import Voice, builtin_names
 from ..watch import SHUT
 from . import replay
+from .memory import looks_up, other_memory
 from .patching import AtRows, Change, Plain
 from .replay import Passage, Spoken
 
@@ -192,6 +194,9 @@ def in_the_generator(
         name = f"flow.couplings.{number}.out"
         yield Change("coupling", str(number), generator={name: function})
     yield Change("speaker", "the speaker vector", speaker=common_voice(speech))
+    if looks_up(speech):
+        remembered = "what is remembered of the reference"
+        yield Change("memory", remembered, generator=other_memory(speech))
 
 
 def _without_code(code: Tensor) -> Plain:

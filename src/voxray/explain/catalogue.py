@@ -31,6 +31,7 @@ MEANINGS = (
     ("*.prior.text", "[B, D, P]", "the prior's own reading of the phonemes"),
     ("*.prior.content", "[B, D, T]", "the codes after the content encoder, before the text is read"),
     ("*.prior.joint", "[B, D, T]", "after the text is read, before the joint encoder"),
+    ("*.prior.memory.read", "[B, M, T]", "what was found in the reference's frames (queries: frames, keys: nothing, then the reference's)"),
     ("*.prior.mean", "[B, Z, T]", "mean of the latents"),
     ("*.prior.log_std", "[B, Z, T]", "log of their spread"),
     ("*.codes", "[B, 2S, C]", "code vectors of the tokens, two frames each"),

@@ -1,8 +1,8 @@
-"""The timbre ledger: who decides whose voice it is - the tokens, the prior, the flow, or the decoder.
+"""The timbre ledger: who decides whose voice it is - tokens, memory, prior, flow, or decoder.
 
 In: passages by several speakers. For each pair (from, to) everything is spoken in the first one's voice
-and then each part is given the second one's, in every combination (2^4 runs): the speaker vector at the
-prior, at the flow, at the decoder, and the tokens. Out: each part's Shapley share of the gain in likeness
+and then each part is given the second one's, in every combination (2^n runs): the tokens, what is remembered
+of the reference, the speaker vector at the prior, at the flow, at the decoder. Out: each part's Shapley share of the gain in likeness
 to the target; the shares sum to the whole gain exactly, interactions split evenly. With additive effects
 this is the ANOVA's main effect. `conductance` asks the couplings of the flow the same by gradients: their
 updates are additive and keep volume (A shift each), so that their parts sum to the change of the sound.
@@ -22,12 +22,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..models.generator import Generator
+from ..models.memory import Memory
+from ..sites import attach
+from . import memory as memories
 from . import replay, stages
 from .properties import likeness
 from .replay import Passage, Spoken
 from .statistics import Interval, bootstrap
 
-PARTS = ("tokens", "prior", "flow", "decoder")
+HEARERS = ("prior", "flow", "decoder")  # of the speaker vector
+PARTS = ("tokens", "memory", *HEARERS)
 SMALL = 0.02  # gain in likeness below which a pair is skipped
 
 Listen = Callable[[NDArray[np.float32], int], NDArray[np.floating]]  # sound, rate -> vector
@@ -36,11 +40,12 @@ Subset = frozenset[str]
 
 @dataclass(frozen=True)
 class Member:
-    """One who takes part: the voice's speaker vector [G], and tokens [S] as that speaker said them."""
+    """One who takes part: the voice's speaker vector [G], tokens [S] as that speaker said them, memory."""
 
     name: str
     speaker: Tensor
     tokens: tuple[int, ...]
+    memory: Memory | None = None  # of models that look up the reference's frames
 
 
 @dataclass(frozen=True)
@@ -61,15 +66,23 @@ class Ledger:
         return sum(share.value for share in self.shares.values())
 
 
-def parts_of(generator: Generator) -> tuple[str, ...]:
-    """The parts that hear the speaker in this model, and the tokens."""
-    deaf = not getattr(generator.decoder.config, "speaker_width", 1)
-    return PARTS[:-1] if deaf else PARTS
+def parts_of(generator: Generator, members: Sequence[Member] = ()) -> tuple[str, ...]:
+    """The parts that hear the speaker in this model, the tokens, and the memory if a member has one."""
+    absent = set[str]()
+    if not getattr(generator.decoder.config, "speaker_width", 1):
+        absent.add("decoder")
+    if generator.prior.memory is None or all(member.memory is None for member in members):
+        absent.add("memory")
+    return tuple(part for part in PARTS if part not in absent)
 
 
 @torch.inference_mode()
 def combinations(
-    speech: Spoken, passage: Passage, source: Member, target: Member
+    speech: Spoken,
+    passage: Passage,
+    source: Member,
+    target: Member,
+    parts: Sequence[str] | None = None,
 ) -> dict[Subset, NDArray[np.float32]]:
     """The sound [N] of every combination of the target's parts in the source's speech."""
     generator = replay.variational(speech.models)
@@ -79,11 +92,13 @@ def combinations(
         who.name: stages.codes_of(generator, torch.tensor([who.tokens[:length]]))
         for who in (source, target)
     }
+    nothing = memories.nothing(generator)
     made: dict[Subset, NDArray[np.float32]] = {}
-    for chosen in subsets(parts_of(generator)):
-        speakers = [(target if part in chosen else source).speaker[None] for part in PARTS[1:]]
-        who = target if "tokens" in chosen else source
-        sound = stages.speak(speech, short, codes[who.name], stages.Cast(*speakers))
+    for chosen in subsets(parts or parts_of(generator, (source, target))):
+        given = {part: target if part in chosen else source for part in PARTS}
+        speakers = [given[part].speaker[None] for part in HEARERS]
+        cast = stages.Cast(*speakers, memory=given["memory"].memory or nothing)
+        sound = stages.speak(speech, short, codes[given["tokens"].name], cast)
         made[chosen] = sound.audio[0].clamp(-1, 1).float().numpy()
     return made
 
@@ -141,12 +156,12 @@ def ledger(
     generator = replay.variational(speech.models)
     ear = listen or own_ear(generator)
     rate = generator.config.sample_rate
-    parts = parts_of(generator)
+    parts = parts_of(generator, members)
     chosen = pairs or list(itertools.permutations(range(len(members)), 2))
     rows: list[dict[str, float]] = []
     skipped = 0
     for one, other in chosen:
-        sounds = combinations(speech, speech.passages[0], members[one], members[other])
+        sounds = combinations(speech, speech.passages[0], members[one], members[other], parts)
         goal = ear(sounds[frozenset(parts)], rate)
         likeness_of = {who: _cosine(ear(wave, rate), goal) for who, wave in sounds.items()}
         nothing, everything = likeness_of[frozenset()], likeness_of[frozenset(parts)]
@@ -183,6 +198,7 @@ def gradient_shares(
     """The same shares by integrated gradients along the straight way from source to target.
 
     The end is the sound with all parts the target's; likeness is to it, by the model's own encoder.
+    Memories differ in length: the way between them is straight in what is read (`memory.between`).
     """
     from .attribution import integrated_gradients
 
@@ -190,19 +206,27 @@ def gradient_shares(
     passage = speech.passages[0]
     length = min(len(source.tokens), len(target.tokens), len(passage.tokens))
     short = _cut(passage, length)
-    parts = parts_of(generator)
+    parts = parts_of(generator, (source, target))
+    old, new = (who.memory or memories.nothing(generator) for who in (source, target))
     ends = []
-    for who in (source, target):
+    for who, share in ((source, torch.zeros(())), (target, torch.ones(()))):
         codes = stages.codes_of(generator, torch.tensor(who.tokens[:length]))
-        ends.append([codes, *[who.speaker] * (len(parts) - 1)])
+        firsts = {"tokens": codes, "memory": share}
+        ends.append([firsts.get(part, who.speaker) for part in parts])
     with torch.no_grad():
-        whole = stages.speak(speech, short, ends[1][0][None], stages.Cast.one(target.speaker[None]))
+        cast = stages.Cast.one(target.speaker[None], new)
+        whole = stages.speak(speech, short, ends[1][0][None], cast)
         goal = _vector(generator, whole.audio)[0]
+    held = whole.f0 if whole.f0.shape[1] else None
 
     def function(groups: Sequence[Tensor]) -> Tensor:
-        speakers = [*groups[1:], *[groups[-1]] * (len(PARTS) - len(parts))]
-        held = whole.f0 if whole.f0.shape[1] else None
-        made = stages.speak(speech, short, groups[0], stages.Cast(*speakers), held)
+        given = dict(zip(parts, groups, strict=True))
+        speakers = [given.get(part, given["flow"]) for part in HEARERS]
+        edits = {}
+        if "memory" in given:
+            edits = memories.between(generator, old, new, given["memory"])
+        with attach(generator, edits):
+            made = stages.speak(speech, short, given["tokens"], stages.Cast(*speakers, old), held)
         return likeness(generator, made.audio, goal)
 
     made = integrated_gradients(function, ends[1], ends[0], steps=steps, batch=4)

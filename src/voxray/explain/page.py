@@ -23,6 +23,7 @@ from ..text.inventory import sound
 from . import attribution, figures
 from .attribution import Attribution
 from .figures import Bar, Cell, Sound, escape
+from .reference import Moment
 from .tracing import PassageTrace
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def page(report: Report) -> str:
         "players": _players(report),
         "wave": figures.wave_svg(_sound(report)),
         "answers": _answers(report),
+        "reference": _reference(report),
         "tokens": _tokens(report),
         "heads": _heads(report),
         "binding": _binding(report),
@@ -116,6 +118,28 @@ def _answers(report: Report) -> str:
         for answer in report.answers
     )
     return f'<section id="why"><h2>Why</h2><ul class="answers">{rows}</ul></section>'
+
+
+def _reference(report: Report) -> str:
+    if not report.look_ups:
+        return ""
+    rows = "".join(
+        f"<tr><td>{escape(found.text)}</td>"
+        f"<td>{', '.join(_moment(moment) for moment in found.moments) or '-'}</td>"
+        f"<td>{found.nothing:.0%}</td></tr>"
+        for found in report.look_ups
+    )
+    return (
+        '<section id="reference"><h2>Reference</h2><p class="lead">Which moments of the recording a '
+        "word's sound was looked up in, with their share of its look-ups. "
+        '<span class="claim">Correlational.</span></p><div class="scroll"><table><thead><tr>'
+        "<th>word</th><th>moments of the reference</th><th>nothing alike</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div></section>"
+    )
+
+
+def _moment(moment: Moment) -> str:
+    return f"{moment.start_s:.2f}-{moment.end_s:.2f} s ({moment.weight:.0%})"
 
 
 def _tokens(report: Report) -> str:

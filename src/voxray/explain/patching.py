@@ -24,7 +24,7 @@ from ..sampling import SamplingOptions, choose, derive, normal_noise
 from ..sites import Moment, attach, sites, timed
 from ..watch import SHUT, Watch
 from .events import Curves
-from .replay import Passage, Spoken, guided_path, variational
+from .replay import Passage, Spoken, guided_path, remembered, variational
 
 AtRows = Callable[[Tensor, Moment], Tensor]
 Plain = Callable[[Tensor], Tensor]
@@ -263,6 +263,7 @@ def _sounded(
                 noise,
                 1.0,
                 pointer,
+                remembered(speech.voice.memory, batch),
             )
             wave = output.audio.float().numpy()  # [B, N]
         except _Enough:

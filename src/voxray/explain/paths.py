@@ -3,7 +3,8 @@
 An edge is patched by giving its sink the mean of what its source usually sends: text -> head (keys and
 values at text positions), speech so far -> head, head -> tokens, layer's map -> tokens, tokens -> codes,
 codes -> prior (by the encoders, by the direct path), text -> prior heads, prior -> couplings, speaker ->
-prior, speaker -> couplings. GPT edges are run with the speech's own dice and compared per phoneme. `words` is
+prior, speaker -> couplings; where the reference's frames are looked up, codes -> memory (what is looked
+for) and memory -> prior (whose frames they are). GPT edges are run with the speech's own dice and compared per phoneme. `words` is
 the loss of log-probability of the tokens that were said. Keep-only and remove curves against random edges
 say whether the ranking means anything.
 """
@@ -23,7 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..models.generator import Generator
 from ..sites import Moment, attach, record
+from . import memory as memories
 from . import replay
 from .candidates import common_voice, functions_from, mean_shift, usual
 from .patching import CLEAN, AtRows, Change, Plain, Rollout, _sound_dice, rollouts
@@ -33,6 +36,7 @@ TARGETS = ("pitch", "timbre", "duration", "words")
 UNITS = {"pitch": "semitones", "timbre": "latent units", "duration": "s", "words": "nats a token"}
 FRACTIONS = (0.05, 0.1, 0.25, 0.5)
 RANDOM_SETS = 3
+WATCHING = "watching edge"
 
 
 @dataclass(frozen=True)
@@ -140,10 +144,10 @@ def _curves(
 
 
 def combined(changes: Sequence[Change]) -> Change:
-    """Several edges cut at once."""
+    """Several edges cut at once; those that watch what comes in (the direct path's) come last."""
     gpt: dict[str, AtRows] = {}
     generator: dict[str, Plain] = {}
-    for change in changes:
+    for change in sorted(changes, key=lambda change: change.kind == WATCHING):
         for name, function in change.gpt.items():
             gpt[name] = _then(gpt[name], function) if name in gpt else function
         for name, plain in change.generator.items():
@@ -222,24 +226,26 @@ def generator_edges(speech: Spoken, passage: Passage) -> list[Patch]:
     generator = variational(speech.models)
     common = common_voice(speech)
     run = Rollout(passage.tokens, passage.path)
-    with record(generator, ["prior.content", "prior.mean"]) as seen:
+    with record(generator, "prior.mean") as seen:
         _sound(speech, passage, run, CLEAN)
         _sound(speech, passage, run, Change("", "", speaker=common))
-    content, (own_mean, other_mean) = seen["prior.content"][0], seen["prior.mean"]
+    own_mean, other_mean = seen["prior.mean"]
     made: list[Patch] = []
 
     def add(source: str, sink: str, edits: Mapping[str, Plain]) -> None:
         made.append((source, sink, Change("edge", f"{source} -> {sink}", generator=edits)))
 
-    add("tokens", "codes", {"codes": lambda x: x.mean(1, keepdim=True).expand_as(x)})
+    add("tokens", "codes", {"codes": _mean_rows})
     add("codes", "prior encoder", {"prior.content": _mean_frames})
     if generator.prior.direct is not None:
-        held = {"codes": lambda x: x.mean(1, keepdim=True).expand_as(x),
-                "prior.content": lambda x: content if content.shape == x.shape else x}  # fmt: skip
-        add("codes", "direct path", held)
+        change = Change(WATCHING, "codes -> direct path", generator=_even_direct(generator))
+        made.append(("codes", "direct path", change))
     for head in range(generator.prior.attn.heads):
         add("text", f"prior head {head}", {"prior.attn.z": _mean_head(head)})
     add("speaker", "prior", {"prior.mean": _shift_by(other_mean.mean(2) - own_mean.mean(2))})
+    if memories.looks_up(speech):
+        add("codes", "memory", {memories.QUERIES: _mean_queries})
+        add("memory", "prior", memories.other_memory(speech))
     for number in range(len(generator.flow.couplings)):
         site = f"flow.couplings.{number}.out"
         own = speech.voice.speaker
@@ -248,8 +254,34 @@ def generator_edges(speech: Spoken, passage: Passage) -> list[Patch]:
     return made
 
 
+def _mean_rows(codes: Tensor) -> Tensor:  # [B, 2S, C]
+    return codes.mean(1, keepdim=True).expand_as(codes)
+
+
 def _mean_frames(x: Tensor) -> Tensor:  # [B, C, T]
     return x.mean(2, keepdim=True).expand_as(x)
+
+
+def _mean_queries(query: Tensor) -> Tensor:  # [B, H, T, M/H]
+    return query.mean(2, keepdim=True).expand_as(query)
+
+
+def _even_direct(generator: Generator) -> dict[str, Plain]:
+    """The direct path reads the mean code, whatever codes come in; all else reads them as they are."""
+    direct = generator.prior.direct
+    assert direct is not None
+    came: list[Tensor] = []
+
+    def watch(codes: Tensor) -> Tensor:  # [B, 2S, C]
+        came[:] = [codes]
+        return codes
+
+    def even(mean: Tensor) -> Tensor:  # [B, Z, 2S]: at normal speed
+        codes = came[0]
+        read, flat = (x.transpose(1, 2) for x in (codes, _mean_rows(codes)))
+        return mean + direct.codes(direct.around(flat)) - direct.codes(direct.around(read))
+
+    return {"codes": watch, "prior.mean": even}
 
 
 def _shift_by(shift: Tensor) -> Plain:
@@ -339,7 +371,7 @@ def _sound(
         output = generator.decode(
             torch.tensor([run.tokens]), torch.tensor([passage.ids]), vector[None],
             _sound_dice(speech, passage, 0, run), 1.0,
-            torch.tensor([run.path]) if pulled else None,
+            torch.tensor([run.path]) if pulled else None, speech.voice.memory,
         )  # fmt: skip
     count = len(run.tokens)
     f0 = output.f0[0].float().numpy()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .paths import Paths
 
 SHOWN = 40
-COLUMNS = ("text", "head", "tokens", "codes", "prior", "coupling", "speaker")
+COLUMNS = ("text", "head", "tokens", "codes", "prior", "coupling", "speaker", "memory")
 
 
 def draw(paths: Paths, file: Path) -> None:
@@ -60,7 +60,7 @@ def _places(names: list[str]) -> dict[str, tuple[float, float]]:
 
 
 def _column(name: str) -> int:
-    order = {"text": 0, "speech so far": 0, "speaker": 0, "tokens": 2, "codes": 3}
+    order = {"text": 0, "speech so far": 0, "speaker": 0, "tokens": 2, "codes": 3, "memory": 3}
     if name in order:
         return order[name]
     if name.startswith(("head", "map")):

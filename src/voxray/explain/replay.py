@@ -21,6 +21,7 @@ from torch import Tensor
 from ..bundle import Bundle
 from ..joining import PieceDecoder
 from ..models.generator import Generator, GeneratorOutput
+from ..models.memory import Memory
 from ..pieces import Piece, Script
 from ..pipeline import Pipeline, SynthesisOptions, mel_prompt
 from ..sampling import derive, normal_noise
@@ -186,6 +187,7 @@ def sound(
         speech.options.speed,
         aligned=not path,  # as the run did it
         prompt=mel_prompt(speech.voice),
+        memory=speech.voice.memory,
     )
     with attach(speech.models.generator, edits):
         wave = decoder.decode(passage.tokens, 0, len(passage.tokens), last=True, path=path)
@@ -198,10 +200,23 @@ def guided_path(speech: Spoken, passage: Passage) -> tuple[int, ...]:
     return passage.path if guided else ()
 
 
+def remembered(memory: Memory | None, rows: int) -> Memory | None:
+    """A memory of one row, for a batch of rows."""
+    if memory is None or rows == len(memory.tokens):
+        return memory
+    lengths = None if memory.lengths is None else memory.lengths.expand(rows)
+    return Memory(memory.tokens.expand(rows, -1), memory.latents.expand(rows, -1, -1), lengths)
+
+
 def decode(
-    speech: Spoken, passage: Passage, *, speaker: Tensor | None = None, tokens: Tensor | None = None
+    speech: Spoken,
+    passage: Passage,
+    *,
+    speaker: Tensor | None = None,
+    tokens: Tensor | None = None,
+    memory: Memory | None = None,
 ) -> GeneratorOutput:
-    """The generator once more, gradients kept; other tokens [1, S] or another speaker [G] if given."""
+    """The generator once more, gradients kept; other tokens [1, S], speaker [G] or memory if given."""
     generator = variational(speech.models)
     said = torch.tensor([passage.tokens]) if tokens is None else tokens
     vector = speech.voice.speaker if speaker is None else speaker
@@ -214,6 +229,7 @@ def decode(
         passage_noise(speech, passage),
         speech.options.speed,
         pointer,
+        speech.voice.memory if memory is None else memory,
     )
 
 

@@ -24,15 +24,18 @@ import numpy as np
 
 from ..bundle import Bundle
 from ..engine import tts
+from ..models.generator import Generator
 from ..synthesis import Synthesis
 from ..voice import Voice
-from . import attribution, faithfulness, figures, heads
+from . import attribution, faithfulness, figures, heads, reference
 from .alignment import Alignment, align
 from .attribution import Attribution
 from .faithfulness import Deletion
 from .heads import HeadTable
 from .lens import Lens, lens
+from .memory import looks_up
 from .properties import NAMES
+from .reference import LookUp
 from .tracing import PassageTrace, Trace, trace
 
 LIMIT_BYTES = 3_000_000
@@ -73,6 +76,7 @@ class Report:
     takes: list[Take] = field(default_factory=list)
     edits: list[dict[str, Any]] = field(default_factory=list)  # as data, to replay
     command: str = ""
+    look_ups: list[LookUp] = field(default_factory=list)  # of models that remember the reference
 
     def save(self, path: str | Path) -> None:
         """Write the page (.html) or the numbers (.json), whole or not at all."""
@@ -112,6 +116,7 @@ class Report:
                 {"passage": number, **made.to_json()} for number, made in self.attributions
             ],
             "deletion": {str(number): _deletion(cut) for number, cut in self.deletions.items()},
+            "look_ups": [found.to_json() for found in self.look_ups],
             "answers": [vars(answer) for answer in self.answers],
             "edits": self.edits,
             "cost_seconds": {name: round(value, 3) for name, value in self.cost.items()},
@@ -245,6 +250,10 @@ def report_of(
         table = heads.describe(opened, ablate=config.n_head * config.n_layer <= MOST_HEADS_ABLATED)
     with clock("logit lens"):
         lenses = lens(opened)
+    found_there: list[LookUp] = []
+    if isinstance(opened.models.generator, Generator) and looks_up(opened.spoken):
+        with clock("look-ups in the reference"):
+            found_there = reference.look_ups(opened)
     made: list[tuple[int, Attribution]] = []
     cuts: dict[int, Deletion] = {}
     for part in opened.passages:
@@ -259,7 +268,7 @@ def report_of(
         if full:
             with clock("pitch, energy, likeness"):
                 made.extend((part.passage.number, more) for more in _sound(opened, part))
-    return Report(opened, found, table, lenses, made, cuts, clock.spent)
+    return Report(opened, found, table, lenses, made, cuts, clock.spent, look_ups=found_there)
 
 
 def _sound(opened: Trace, part: PassageTrace) -> Iterator[Attribution]:

@@ -1,6 +1,6 @@
 """The variational generator taken apart: prior, flow and decoder with a speaker each.
 
-In: code vectors [B, S, C], a passage, and which speaker [B, G] each stage hears. Out: latents
+In: code vectors [B, S, C], a passage, which speaker [B, G] each stage hears, and what is remembered. Out: latents
 [B, Z, T] and sound. With one speaker for all stages it is `Generator.decode`, number for number (a test
 says so). What decides F0 by a hard gate can be held as in the run (`held_f0`), so that the rest is smooth.
 """
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..models.generator import Generator, GeneratorOutput
+from ..models.memory import Memory
 from ..sites import attach, sites
 from . import replay
 from .replay import Passage, Spoken
@@ -24,16 +25,17 @@ F0_SITE = "decoder.f0"
 
 @dataclass(frozen=True)
 class Cast:
-    """Which speaker each stage hears, [B, G] each."""
+    """Which speaker each stage hears, [B, G] each, and the memory (one row; None: the voice's own)."""
 
     prior: Tensor
     flow: Tensor
     decoder: Tensor
+    memory: Memory | None = None
 
     @staticmethod
-    def one(speaker: Tensor) -> Cast:
+    def one(speaker: Tensor, memory: Memory | None = None) -> Cast:
         """The same speaker everywhere."""
-        return Cast(speaker, speaker, speaker)
+        return Cast(speaker, speaker, speaker, memory)
 
 
 def codes_of(generator: Generator, tokens: Tensor) -> Tensor:
@@ -51,6 +53,7 @@ def latents(speech: Spoken, passage: Passage, codes: Tensor, cast: Cast) -> Tens
     pointer = None
     if told:
         pointer = torch.tensor([passage.path]).expand(count, -1).repeat_interleave(2, dim=1)
+    memory = speech.voice.memory if cast.memory is None else cast.memory
     out = generator.prior(
         features,
         torch.full((count,), features.shape[2]),
@@ -59,6 +62,7 @@ def latents(speech: Spoken, passage: Passage, codes: Tensor, cast: Cast) -> Tens
         cast.prior[..., None],
         speech.options.speed,
         pointer=pointer,
+        heard=generator.heard(replay.remembered(memory, count)),
     )
     width, frames = out.mean.shape[1:]
     noise = replay.passage_noise(speech, passage)[:, :width, :frames]

@@ -56,12 +56,12 @@ class KVCache:
         elif end > self.keys[layer].shape[2]:
             self.keys[layer] = _grown(self.keys[layer])
             self.values[layer] = _grown(self.values[layer])
-        self.keys[layer][:, :, self.length : end] = key
-        self.values[layer][:, :, self.length : end] = value
+        self.keys[layer].narrow(2, self.length, key.shape[2]).copy_(key)
+        self.values[layer].narrow(2, self.length, key.shape[2]).copy_(value)
         return self._seen(self.keys[layer], end), self._seen(self.values[layer], end)
 
     def _seen(self, buffer: Tensor, end: int) -> Tensor:
-        missing, filled = self.ghosts - end, buffer[:, :, :end]
+        missing, filled = self.ghosts - end, buffer.narrow(2, 0, end)
         return F.pad(filled, (0, 0, 0, missing)) if missing > 0 else filled
 
     def select(self, rows: Tensor) -> KVCache:
@@ -217,7 +217,8 @@ class Attention(nn.Module):
         if self.fused:
             if rotary is not None:
                 raise ValueError("rotary positions want separate query and key maps")
-            qkv = self.qkv(x).unflatten(2, (3, self.heads, -1))  # [B, T, 3, H, D/H]
+            qkv = self.qkv(x)
+            qkv = qkv.view(*qkv.shape[:2], 3, self.heads, -1)  # [B, T, 3, H, D/H]
             return qkv.permute(2, 0, 3, 1, 4).unbind(0)  # 3 x [B, H, T, D/H]
         query, key, value = self.query(x), self.key(source), self.value(source)  # 3 x [B, T, D]
         if rotary is not None:

@@ -25,9 +25,11 @@ from voxray.models.decoder_hifigan import HifiganDecoder
 from voxray.models.decoder_istft import IstftDecoder
 from voxray.models.flow import Flow
 from voxray.models.fusion import VectorFusion
+from voxray.models.layers import length_mask
+from voxray.models.memory import Memory
 from voxray.models.posterior import Posterior
-from voxray.models.posterior_mel import MelPosterior
-from voxray.models.prior import Prior
+from voxray.models.posterior_mel import LinearLatents, MelPosterior
+from voxray.models.prior import Heard, Prior
 from voxray.models.reference import REFERENCES
 from voxray.models.speaker import SpeakerEncoder
 from voxray.sites import Site
@@ -63,10 +65,20 @@ class Generator(nn.Module):
         self.flow = Flow(config.flow)
         posterior = POSTERIORS[type(config.posterior)]
         self.posterior = posterior(config.posterior) if training_parts else None
+        self.hearing = self._hearing(config)
         self.decoder = DECODERS[type(config.decoder)](config.decoder)
         codes = torch.zeros(config.codebook_size, config.prior.input_channels)
         self.register_buffer("codebook", codes)
         self.codes = Site()  # [B, 2S, C]
+
+    @staticmethod
+    def _hearing(config: GeneratorConfig) -> LinearLatents | None:
+        """How a reference's latents are heard, of models that look them up."""
+        if not config.prior.memory_width:
+            return None
+        if not isinstance(config.posterior, MelPosteriorConfig):
+            raise ValueError("memory_width: the look-up needs the posterior encoder `MelPosterior`")
+        return LinearLatents(config.posterior)
 
     @property
     def reference_rate(self) -> int:
@@ -94,6 +106,16 @@ class Generator(nn.Module):
         """Tokens [B, S] -> code vectors at the latents' rate [B, C, 2S]."""
         return self.codes(self.codebook[tokens].repeat_interleave(2, dim=1)).transpose(1, 2)
 
+    def heard(self, memory: Memory | None) -> Heard | None:
+        """What the prior looks up of a reference; None: nothing."""
+        if memory is None or not self.config.prior.memory_width or not memory.frames:
+            return None
+        mask = None
+        if memory.lengths is not None:
+            mask = length_mask(2 * memory.lengths, memory.frames)[:, 0].bool()
+        codes = self.codebook[memory.tokens].repeat_interleave(2, dim=1).transpose(1, 2)
+        return Heard(codes, memory.latents, mask)
+
     def decode(
         self,
         tokens: Tensor,
@@ -102,12 +124,13 @@ class Generator(nn.Module):
         noise: Tensor,
         speed: float = 1.0,
         pointer: Tensor | None = None,
+        memory: Memory | None = None,
     ) -> GeneratorOutput:
         """Tokens [1, S], phonemes [1, P], speaker [1, G] -> speech.
 
         `noise` [1, noise_channels, >= T] is drawn before by the caller: the prior's noise, then one
         latent frame's worth of white noise for the decoder. T is 2 S, or int(2 S / speed) + 1.
-        `pointer` [1, S]: the phoneme that each token says, if known.
+        `pointer` [1, S]: the phoneme that each token says, if known. `memory`: the reference's frames.
         """
         features = self.features(tokens)  # [1, C, 2S]
         lengths = torch.tensor([features.shape[2]])
@@ -115,7 +138,10 @@ class Generator(nn.Module):
         vector = speaker[..., None]  # [1, G, 1]
         if pointer is not None:
             pointer = pointer.repeat_interleave(2, dim=1)  # [1, 2S]
-        out = self.prior(features, lengths, text_ids, text_lengths, vector, speed, pointer=pointer)
+        out = self.prior(
+            features, lengths, text_ids, text_lengths, vector, speed,
+            pointer=pointer, heard=self.heard(memory),
+        )  # fmt: skip
         frames, latent = out.mean.shape[2], out.mean.shape[1]
         if noise.shape[2] < frames:
             raise ValueError(f"noise for {noise.shape[2]} frames, but {frames} are to be made")

@@ -23,27 +23,19 @@ OCTAVE_SCALE = 2.0  # latents per octave
 PITCH_LOG_STD = -3.5
 
 
-class MelPosterior(nn.Module):
-    """Wave and F0 -> mean and log-std of the latents."""
+class LinearLatents(nn.Module):
+    """Wave and F0 -> pitch latents and principal components of the log-mel, [B, Z, T]."""
 
     bank: Tensor
     centre: Tensor
     analysis: Tensor
-    log_std: Tensor
 
     def __init__(self, config: MelPosteriorConfig) -> None:
         super().__init__()
         self.config = config
         mels, shape = 2 * config.n_mels, config.latent_channels - PITCH_LATENTS
-        self.enter = nn.Linear(mels, config.width)
-        self.blocks = nn.ModuleList(ShiftBlock(config.width) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(config.width)
-        self.leave = nn.Linear(config.width, shape + config.latent_channels)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
         self.register_buffer("centre", torch.zeros(mels))
         self.register_buffer("analysis", torch.eye(mels)[:, :shape].contiguous())  # [2M, Z - 4]
-        self.register_buffer("log_std", torch.full((config.latent_channels,), -2.0))
         bank = mel_filterbank(RATE, config.n_fft, config.n_mels)
         self.register_buffer("bank", bank, persistent=False)
 
@@ -58,6 +50,39 @@ class MelPosterior(nn.Module):
         """Wave [B, N] -> log-mel of two frames side by side [B, T, 2M]."""
         mel = self.mel(wave)
         return mel.reshape(mel.shape[0], mel.shape[1] // 2, -1)
+
+    def components(self, mel: Tensor) -> Tensor:
+        """Log-mel pairs [B, T, 2M] -> principal components [B, T, Z - 4]."""
+        with torch.autocast(mel.device.type, enabled=False):
+            return (mel.float() - self.centre) @ self.analysis
+
+    def linear(self, wave: Tensor, f0: Tensor) -> Tensor:
+        """Wave [B, N] and F0 [B, 2T] in Hz -> latents [B, Z, T]."""
+        both = torch.cat([pitch_latents(f0), self.components(self.pairs(wave))], dim=2)
+        return both.transpose(1, 2)
+
+    @torch.no_grad()
+    def same_as(self, other: LinearLatents) -> None:
+        """Take another's components."""
+        self.centre.copy_(other.centre)
+        self.analysis.copy_(other.analysis)
+
+
+class MelPosterior(LinearLatents):
+    """Wave and F0 -> mean and log-std of the latents."""
+
+    log_std: Tensor
+
+    def __init__(self, config: MelPosteriorConfig) -> None:
+        super().__init__(config)
+        mels, shape = 2 * config.n_mels, config.latent_channels - PITCH_LATENTS
+        self.enter = nn.Linear(mels, config.width)
+        self.blocks = nn.ModuleList(ShiftBlock(config.width) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width)
+        self.leave = nn.Linear(config.width, shape + config.latent_channels)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+        self.register_buffer("log_std", torch.full((config.latent_channels,), -2.0))
 
     @property
     def synthesis(self) -> Tensor:
@@ -85,8 +110,7 @@ class MelPosterior(nn.Module):
     def forward(self, wave: Tensor, f0: Tensor, moved: bool = True) -> tuple[Tensor, Tensor]:
         """Wave [B, N] and F0 [B, 2T] in Hz -> mean, log-std [B, Z, T]; without the network if not `moved`."""
         mel = self.pairs(wave)  # [B, T, 2M]
-        with torch.autocast(wave.device.type, enabled=False):
-            mean = (mel.float() - self.centre) @ self.analysis
+        mean = self.components(mel)
         log_std = self.log_std.expand(*mean.shape[:2], -1)  # [B, T, Z]
         if moved:
             shape = mean.shape[2]

@@ -4,9 +4,10 @@ In: features [B, C, T] of the semantic tokens at the latents' rate, phone ids [B
 [B, G, 1]. Out: mean, log-std [B, Z, T'] with T' = int(T / speed) + 1 when speed is not 1.
 The cross-attention `attn` (queries: frames, keys: phones) is the only place where this half of
 the model reads the text. With `direct` a linear path beside it all maps codes and speaker to the mean,
-so that training can begin from a least-squares fit. Where it is known which phoneme a frame says (the
+so that training can begin from a least-squares fit. With `memory_width` frames also look up how the
+reference said the like (`memory.py`). Where it is known which phoneme a frame says (the
 GPT's guided heads), `pull` draws the cross-attention towards it. Layout [B, C, T] outside, [B, T, D] inside the encoders.
-Sites: text [B, D, P]; content, joint [B, D, T], before and after reading the text; attn.*; mean,
+Sites: memory.*, text [B, D, P]; content, joint [B, D, T], before and after reading the text; attn.*; mean,
 log_std [B, Z, T']; {content,text,joint}_encoder.layers.{i}.attn.*
 """
 
@@ -22,6 +23,7 @@ from voxray.config import PriorConfig
 from voxray.models.attention import Attention
 from voxray.models.blocks import shifted
 from voxray.models.layers import Pointwise, length_mask, same_padding
+from voxray.models.memory import MemoryReader
 from voxray.sites import Site
 
 FARTHEST = 6  # phonemes; the pull grows no further
@@ -38,6 +40,15 @@ class PriorOutput:
     log_std: Tensor
     features: Tensor
     mask: Tensor
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Frames of the reference: code vectors [B, C, R], latents [B, Z, R], mask [B, R] (None: all count)."""
+
+    features: Tensor
+    latents: Tensor
+    mask: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -132,6 +143,9 @@ class Prior(nn.Module):
         self.joint_encoder = Encoder(config, config.joint_layers)
         self.project = Pointwise(hidden, 2 * config.latent_channels)
         self.direct = Direct(config) if config.direct else None
+        if config.memory_width and not config.direct:
+            raise ValueError("memory_width: the look-up needs a linear path, direct > 0")
+        self.memory = MemoryReader(config) if config.memory_width else None
         self.text, self.content, self.joint = Site(), Site(), Site()  # [B, D, P], 2 x [B, D, T]
         self.mean, self.log_std = Site(), Site()  # [B, Z, T']
 
@@ -145,12 +159,13 @@ class Prior(nn.Module):
         speed: float = 1.0,
         window: Window | None = None,
         pointer: Tensor | None = None,
+        heard: Heard | None = None,
     ) -> PriorOutput:
         """features [B, C, T], lengths [B], text_ids [B, P], speaker [B, G, 1]; right padding.
 
         `speed` > 1 speaks faster; it stretches features that have already read the text.
         `window` keeps a part of the frames (streaming). `pointer` [B, T]: the phoneme that each frame
-        says, -1 where unknown.
+        says, -1 where unknown. `heard`: the reference's frames, of models that look them up.
         """
         mask = length_mask(lengths, features.shape[2])  # [B, 1, T]
         text_mask = length_mask(text_lengths, text_ids.shape[1])  # [B, 1, P]
@@ -159,13 +174,15 @@ class Prior(nn.Module):
         text = self.text_embedding(text_ids).transpose(1, 2)  # [B, D, P]
         text = self.text(self.text_encoder(text, text_mask))
         joint = self.joint(self._read_text(content, mask, text, text_mask, speaker, pointer))
+        beside = None if self.direct is None else self.direct(features, speaker)  # [B, Z, T]
+        if self.memory is not None and self.direct is not None and beside is not None:
+            hidden, more = self._remember(self.memory, self.direct, features, joint, heard)
+            joint, beside = joint + hidden * mask, beside + more
         if window is not None:
             joint, mask = joint[:, :, : window.end], mask[:, :, : window.end]
         joint = self.joint_encoder(joint, mask)
-        if self.direct is not None:  # [B, D + Z, T]: cut, faded and stretched alike
-            joint = torch.cat(
-                [joint, self.direct(features, speaker)[:, :, : joint.shape[2]]], dim=1
-            )
+        if beside is not None:  # [B, D + Z, T]: cut, faded and stretched alike
+            joint = torch.cat([joint, beside[:, :, : joint.shape[2]]], dim=1)
         if window is not None:
             joint, mask = _after(window, joint, mask)
         joint, mask = stretch(joint, mask, speed)
@@ -174,6 +191,27 @@ class Prior(nn.Module):
         if self.direct is not None:
             mean = mean + joint[:, hidden:] * mask
         return PriorOutput(self.mean(mean), self.log_std(log_std), joint, mask)
+
+    def _remember(
+        self,
+        memory: MemoryReader,
+        direct: Direct,
+        features: Tensor,
+        joint: Tensor,
+        heard: Heard | None,
+    ) -> tuple[Tensor, Tensor]:
+        """What the reference's frames add to the hidden [B, D, T] and to the mean [B, Z, T]."""
+        if heard is None:
+            empty = features[:, :, :0]
+            return memory(
+                features,
+                joint,
+                empty,
+                joint.new_zeros(len(joint), self.config.latent_channels, 0),
+                None,
+            )
+        unlike = heard.latents - direct.codes(direct.around(heard.features))  # [B, Z, R]
+        return memory(features, joint, heard.features, unlike, heard.mask)
 
     def _read_text(
         self,

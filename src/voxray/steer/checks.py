@@ -90,6 +90,7 @@ def width_at(name: str, models: Bundle) -> int | None:
     return {"generator.prior.mean": prior.latent_channels,
             "generator.prior.content": prior.hidden,
             "generator.prior.joint": prior.hidden,
+            "generator.prior.memory.read": prior.memory_width or None,
             "generator.decoder.latents": prior.latent_channels,
             "generator.codes": prior.input_channels}.get(name)  # fmt: skip
 

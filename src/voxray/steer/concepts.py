@@ -183,9 +183,9 @@ def _heard(pipeline: Pipeline, folder: Path, site: str) -> list[Vectors]:
         if site in ("", SPEAKER):
             item[SPEAKER] = models.speaker_vector(wave, rate).double().numpy()
         if site != SPEAKER:
-            vector = Voice(clip.stem, models.speaker_vector(wave, rate), model=models.name)
+            voice = Voice.heard(clip.stem, wave, rate, models)
             with record(models.generator, sites_wanted) as seen:
-                pipeline.convert(wave, rate, vector, check_options({"seed": 0}))
+                pipeline.convert(wave, rate, voice, check_options({"seed": 0}))
             for name, values in seen.items():
                 item[f"generator.{name}"] = _mean([_frames_last(v) for v in values])
         made.append(item)

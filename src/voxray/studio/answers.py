@@ -12,7 +12,9 @@ from ..trust.verify import Finding
 from .strings import Words
 
 SHOWN_CAUSES = 6
-TITLED = ("word", "mark", "head", "layer", "token", "prior head", "coupling", "dice", "speaker")
+TITLED = (
+    "word", "mark", "head", "layer", "token", "prior head", "coupling", "dice", "speaker", "memory",
+)  # fmt: skip
 
 
 def answer(made: Why, words: Words) -> str:

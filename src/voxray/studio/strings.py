@@ -113,6 +113,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "cause.coupling": ("coupling {name} of the flow", "流模型的耦合层 {name}"),
     "cause.dice": ("the dice", "随机抽样"),
     "cause.speaker": ("the speaker vector", "说话人向量"),
+    "cause.memory": ("what is remembered of the reference", "从参考录音记住的内容"),
     "why.cause": ("Cause", "原因"),
     "why.effect": ("Effect", "效应"),
     "why.interval": ("95 % interval", "95% 区间"),

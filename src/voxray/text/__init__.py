@@ -3,6 +3,7 @@
 Dictionaries are loaded on first use; importing this package is cheap.
 """
 
+from .breath import split_breaths
 from .fingerprint import Check, check
 from .phonemes import Phoneme, Phonemes, Word
 from .pipeline import TextPipeline, validate
@@ -17,6 +18,7 @@ __all__ = [
     "TextPipeline",
     "Word",
     "check",
+    "split_breaths",
     "split_sentences",
     "validate",
 ]

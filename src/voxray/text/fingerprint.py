@@ -30,7 +30,9 @@ LIBRARIES = ("jieba", "pypinyin")
 PUBLISHED_LIBRARIES = (
     "ToJyutping", "g2pk2", "g2pw", "jamo", "pyopenjtalk-prebuilt", "python-mecab-ko", "python-mecab-ko-dic",
 )  # fmt: skip
-_NOT_RULES = frozenset(("__init__.py", "fingerprint.py", "phonemes.py", "sentences.py"))
+_NOT_RULES = frozenset(
+    ("__init__.py", "breath.py", "fingerprint.py", "phonemes.py", "sentences.py")
+)
 _UNHASHED_DATA = frozenset(("probes.txt", "LICENSES.md"))
 
 

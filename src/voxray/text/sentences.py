@@ -13,13 +13,14 @@ from collections.abc import Callable
 _END = re.compile(
     r"(?:[。！？!?…]+|\.{2,}|(?<!\d)\.(?=\s|$)|(?<=\d)\.(?=\s+[A-Z]|\s*$))[\"'”’」』）)\]]*|\n+"
 )
-_COMMA = re.compile(r"[,，、;；:：—]+\s*|\s-\s")
+COMMA = re.compile(r"[,，、;；:：—]+\s*|\s-\s")
 _ABBREVIATION = re.compile(
     r"(?:\b(?:mr|mrs|ms|dr|prof|st|jr|sr|gen|col|capt|lt|sgt|sen|rev|gov|vs|etc|no|fig|approx|dept|inc"
     r"|ltd|corp|co|mt|ave|blvd|rd|e\.g|i\.e)|\b[A-Za-z](?:\.[A-Za-z])*)\.$",
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[A-Za-z0-9\u3400-\u9fff〇]")
+WRAPPED = re.compile(r"(?<=[^\n]{39}[a-z,])\n(?=[a-z])")  # a line this long was cut by its width
 Span = tuple[int, int]
 
 
@@ -34,23 +35,35 @@ def split_sentences(
         raise ValueError(f"max_chars is {max_chars}; need 10 or more")
     pieces: list[Span] = []
     spoken = _spoken_by(speaks)
-    for start, end in _joined(text, _sentences(text), spoken):
+    for start, end in sentences(text, spoken):
         pieces.extend(_fit(text, start, end, max_chars))
-    trimmed = (_trim(text, start, end) for start, end in pieces)
+    trimmed = (trim(text, start, end) for start, end in pieces)
     return [(start, end) for start, end in trimmed if spoken(text[start:end])]
 
 
 def _spoken_by(speaks: Callable[[str], bool] | None) -> Callable[[str], bool]:
     if speaks is None:
-        return lambda part: _WORD.search(part) is not None
+        return spoken_part
     return lambda part: any(char.isalnum() and speaks(char) for char in part)
 
 
-def _sentences(text: str) -> list[Span]:
+def spoken_part(part: str) -> bool:
+    """Whether there is a Latin letter, a digit or a Han character in it."""
+    return _WORD.search(part) is not None
+
+
+def sentences(text: str, spoken: Callable[[str], bool], *, unwrap: bool = False) -> list[Span]:
+    """Spans of the sentences, together the whole text; `unwrap`: a wrapped line is no sentence."""
+    return _joined(text, _sentences(text, unwrap), spoken)
+
+
+def _sentences(text: str, unwrap: bool) -> list[Span]:
     spans: list[Span] = []
     last = 0
     for match in _END.finditer(text):
         if match[0].startswith(".") and _is_abbreviation(text, match):
+            continue
+        if unwrap and WRAPPED.match(text, match.start()):
             continue
         spans.append((last, match.end()))
         last = match.end()
@@ -88,27 +101,33 @@ def _fit(text: str, start: int, end: int, limit: int) -> list[Span]:
 
 
 def _cut(text: str, start: int, limit: int) -> int:
-    commas = [m.end() for m in _COMMA.finditer(text, start, limit) if _safe(text, m.end())]
+    commas = [m.end() for m in COMMA.finditer(text, start, limit) if safe(text, m.end())]
     if commas and commas[-1] > start + (limit - start) // 3:
         return commas[-1]
+    return any_place(text, start, limit)
+
+
+def any_place(text: str, start: int, limit: int) -> int:
+    """The last place in (start + 1, limit] that is not inside a Latin word; else `limit`."""
     for at in range(limit, start + 1, -1):
         between_latin = (
             text[at - 1].isascii() and text[at - 1].isalnum() and text[at : at + 1].isalnum()
         )
-        if not between_latin and _safe(text, at):
+        if not between_latin and safe(text, at):
             return at
     return limit
 
 
-def _safe(text: str, at: int) -> bool:
-    """Not inside a bracket, nor inside a number with separators."""
+def safe(text: str, at: int) -> bool:
+    """Whether one may cut there: not inside a bracket, nor inside a number with separators."""
     opened, closed = text.rfind("[", 0, at), text.rfind("]", 0, at)
     inside = opened > closed and "]" in text[at : at + 200]
     inside = inside or text[at : at + 1] == "["
     return not inside and not (text[at - 2 : at - 1].isdigit() and text[at : at + 1].isdigit())
 
 
-def _trim(text: str, start: int, end: int) -> Span:
+def trim(text: str, start: int, end: int) -> Span:
+    """The span without white space at its ends."""
     while start < end and text[start].isspace():
         start += 1
     while end > start and text[end - 1].isspace():

@@ -15,6 +15,10 @@ from voxray.text import Phonemes
 from .corpus import TEACHER_LEAD_SECONDS
 
 FRAME_SECONDS = 0.02
+LOUD_DB, QUIET_DB = 25.0, 35.0  # below a clip's loudest frame: no silence, maybe silence
+LOUD_COST = 8.0  # of calling a loud frame silence, in log-probability
+REST_COST = 0.2  # of a silence within a label, where a pause might stand for it
+SQUEEZED = 0.35  # share of labels without a frame: the text does not fit
 MARKS_BEFORE = set("ˈˌ")  # sound as the vowel after them
 MARKS_AFTER = set("ːʰʲ→↗↓↘ \u0303")  # qualify the symbol before
 
@@ -149,16 +153,25 @@ def _to_frames(seconds: np.ndarray, frames: int) -> np.ndarray:
 
 
 def forced_spans(
-    log_probs: np.ndarray, labels: list[int], silence: int
+    log_probs: np.ndarray, labels: list[int], silence: int, level: np.ndarray | None = None
 ) -> tuple[np.ndarray, float]:
     """Viterbi alignment of frame log-probabilities [T, symbols] to a label sequence.
 
-    Silence may stand before the first and take the place of any pause label. Returns spans [P, 2]
-    and the mean log-probability along the path (a low one means: the text is not what is said).
+    Silence may stand before the first and take the place of any pause label. With the frames' `level` [T] in
+    dB, a loud frame is nobody's silence and a quiet one may be silence within any label. Returns spans
+    [P, 2] and the mean log-probability of the frames that are not quiet (a low one, or -inf where most
+    labels got no frame: the text is not what is said).
     """
     frames = len(log_probs)
     states = [silence, *labels]
-    emit = log_probs[:, states]  # [T, P + 1]
+    emit = log_probs[:, states].astype(np.float64)  # [T, P + 1]
+    counted = np.ones(frames, dtype=bool)
+    if level is not None:
+        loud, quiet = level > level.max() - LOUD_DB, level < level.max() - QUIET_DB
+        still = np.array([state == silence for state in states])
+        emit[np.ix_(loud, still)] -= LOUD_COST
+        emit[quiet] = np.maximum(emit[quiet], log_probs[quiet, silence, None] - REST_COST)
+        counted = ~quiet if (~quiet).any() else counted
     score = np.full(len(states), -np.inf)
     score[:2] = emit[0, :2]
     back = np.zeros((frames, len(states)), dtype=np.int8)
@@ -169,7 +182,6 @@ def forced_spans(
         back[t] = options.argmax(0)
         score = options.max(0) + emit[t]
     state = len(states) - 1
-    total = float(score[state])
     path = np.zeros(frames, dtype=np.int64)
     for t in range(frames - 1, -1, -1):
         path[t] = state
@@ -180,4 +192,6 @@ def forced_spans(
         count = int((path == index + 1).sum())
         spans[index] = at, at + count
         at += count
-    return spans, total / max(frames, 1)
+    along = emit[np.arange(frames), path][counted]
+    squeezed = level is not None and (spans[:, 0] == spans[:, 1]).mean() > SQUEEZED
+    return spans, float("-inf") if squeezed else float(along.mean())

@@ -23,7 +23,7 @@ from voxray.tokens.content import ContentEncoder, Readout
 from voxray.tokens.quantiser import Quantiser
 
 from .feed import Feed, half, place
-from .label import FRAME, Label, read_labels
+from .label import FRAME, Label, levels, read_labels
 from .run import Run, Say, Schedule, Task, fit, silent
 from .store import Entry, Store
 
@@ -100,8 +100,7 @@ class Frames:
     def targets(self, entry: Entry) -> tuple[np.ndarray, np.ndarray]:
         """Phoneme ids [T] (-100 where unknown) and (octaves, voiced, energy) [T, 3]."""
         count = entry.samples // FRAME
-        wave = self.store.audio(entry)[: count * FRAME].reshape(count, FRAME)
-        level = 10 * np.log10(np.square(wave).mean(1) + 1e-9)
+        level = levels(self.store, entry)
         top = level.max()
         f0 = self.f0[entry.start // 240 : entry.start // 240 + 2 * count].astype(np.float32)
         f0 = f0.reshape(count, 2).max(1)

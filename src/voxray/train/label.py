@@ -80,6 +80,13 @@ def read_labels(folder: Path, names: tuple[str, ...] = ("labels.jsonl",)) -> dic
     return labels
 
 
+def levels(store: Store, entry: Entry) -> np.ndarray:
+    """Loudness of each label frame of a clip in dB: [T]."""
+    count = entry.samples // FRAME
+    wave = store.audio(entry)[: count * FRAME].reshape(count, FRAME)
+    return 10 * np.log10(np.square(wave).mean(1) + 1e-9)
+
+
 def align_people(
     folder: Path,
     scores: Mapping[str, np.ndarray],
@@ -104,7 +111,7 @@ def align_people(
                 report["text too long for the sound"] += 1
                 continue
             labels = [silence if i in pauses else i for i in ids]
-            spans, score = forced_spans(log_probs, labels, silence)
+            spans, score = forced_spans(log_probs, labels, silence, levels(store, entry))
             report["aligned" if score >= least else "sound and text differ"] += 1
             if score >= least:
                 row = {"name": entry.name, "ids": ids, "spans": spans.tolist(), "score": score}

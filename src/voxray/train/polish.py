@@ -28,7 +28,7 @@ from voxray.models.posterior_mel import PITCH_LATENTS, pitch_latents
 from .autoencoder import spectral_loss
 from .feed import Feed, half, place
 from .losses import adversarial_loss, discriminator_loss, feature_loss
-from .prior import PriorTraining, predict
+from .prior import PriorTraining, predict, remember
 from .run import Run, Say, Task, fit, silent
 from .segments import Aligned
 from .speakers import SpeakerTeacher
@@ -125,6 +125,7 @@ def train_polish(
     judge = SpectralDiscriminators(config.discriminators).to(device)
     run = Run(out, {"generator": model, "judge": judge})
     data, held = Aligned(folder), Aligned(folder, "dev")
+    remember(folder, model, data, held)
     learn = config.prior_scale > 0
     parts = (model.prior, model.flow, model.speaker)
     for part in parts:

@@ -13,14 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from voxray.audio import read_audio, resample
+from voxray.audio import read_audio, resample, speech_gain
 
 from .corpus import Clip, read_manifest
 from .pitch import f0_track
 from .store import RATE, TOKEN, Entry, Store, write_index
 from .workers import ahead
 
-LOUDNESS_RMS = 0.06  # of the active frames, about -24 dBFS
 SHORTEST, LONGEST = 0.8, 25.0
 
 
@@ -81,19 +80,10 @@ def _load(path: Path) -> tuple[np.ndarray | None, str]:
     if not SHORTEST <= seconds <= LONGEST:
         return None, "too short" if seconds < SHORTEST else "too long"
     wave = resample(wave, rate, RATE)
-    wave = wave * loudness_gain(wave)
+    wave = wave * speech_gain(wave)
     padded = np.zeros(-(-len(wave) // TOKEN) * TOKEN, dtype=np.float32)
     padded[: len(wave)] = wave
     return (np.clip(padded, -1, 1) * 32767).astype("<i2"), ""
-
-
-def loudness_gain(wave: np.ndarray) -> float:
-    """What brings a wave [N] to the corpus's loudness without clipping."""
-    frames = wave[: len(wave) // 240 * 240].reshape(-1, 240)
-    power = np.square(frames).mean(1)
-    active = power[power > power.max() * 1e-3]
-    gain = LOUDNESS_RMS / float(np.sqrt(active.mean() + 1e-12))
-    return min(gain, 0.99 / float(np.abs(wave).max() + 1e-9))
 
 
 def _entry(clip: Clip, start: int, samples: int) -> Entry:

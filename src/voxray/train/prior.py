@@ -27,7 +27,7 @@ from voxray.sites import record
 from .content import SILENCE
 from .feed import Feed, half, place
 from .run import Run, Say, Schedule, Task, fit, silent
-from .segments import Aligned, sample_latents, spoilt
+from .segments import LATENTS, Aligned, memory_of, sample_latents, spoilt, write_latents
 from .start import start_prior
 
 LOOSE, UNKNOWN = 3, 0.25  # frames of 20 ms; share of rows
@@ -109,7 +109,10 @@ def predict(
         features = model.features(tokens)
         frames = torch.full((len(tokens),), features.shape[2], device=tokens.device)
         pointer = loosened(batch[7], dice)
-        out = model.prior(features, frames, ids, lengths, speaker, pointer=pointer)
+        out = model.prior(
+            features, frames, ids, lengths, speaker,
+            pointer=pointer, heard=model.heard(memory_of(batch)),
+        )  # fmt: skip
     return out, speaker, seen["prior.attn.pattern"][0]
 
 
@@ -181,6 +184,19 @@ def _student(model: Generator, data: Aligned) -> nn.Linear:
     return nn.Linear(model.config.speaker.speaker_width, len(known))
 
 
+def remember(folder: Path, model: Generator, *data: Aligned) -> None:
+    """Let batches hold reference frames, for models that look them up; writes the store's latents once."""
+    if model.hearing is None:
+        return
+    if isinstance(model.posterior, MelPosterior):
+        model.hearing.same_as(model.posterior)
+    width = model.config.prior.latent_channels
+    if not data[0].store.whole(LATENTS, "float16", 480, width):
+        write_latents(folder, model.hearing)
+    for part in data:
+        part.remember(width)
+
+
 def train_prior(
     folder: Path, out: Path, model: Generator, config: PriorTraining, say: Say = silent
 ) -> Generator:
@@ -191,6 +207,7 @@ def train_prior(
     student = _student(model, data).to(device) if config.teach else None
     run = Run(out, {"generator": model, **({"student": student} if student else {})})
     model.codebook.copy_(torch.from_numpy(np.load(folder / "codebook.npy")))
+    remember(folder, model, data, held)
     if not (out / "state.pt").exists():
         share = start_prior(model, data, config, config.fit_batches, config.spoil)
         say(f"codes and speaker leave {share:.3f} of the latents' variance to learn")

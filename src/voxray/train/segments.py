@@ -11,7 +11,8 @@ from torch import Tensor
 
 from voxray.audio import resample
 from voxray.models.generator import Generator
-from voxray.models.posterior_mel import MelPosterior
+from voxray.models.memory import Memory
+from voxray.models.posterior_mel import LinearLatents, MelPosterior
 
 from .feed import half
 from .label import read_labels
@@ -20,6 +21,10 @@ from .speakers import speaker_targets
 from .store import Entry, Store
 
 REFERENCE_SECONDS = 4.0
+MEMORY_TOKENS = (50, 250)  # least and most that are remembered of a reference: 2 to 10 s
+FORGOTTEN = 0.04  # share of segments that get nothing to remember
+APART = 6  # tokens between a segment and what may be remembered of its own clip
+LATENTS = "latents.f16"
 
 
 class SegmentSize(Protocol):
@@ -79,18 +84,54 @@ class Aligned(Segments):
         self.labels = read_labels(folder, ("labels.jsonl", "labels_people.jsonl"))
         self.entries = [e for e in self.entries if e.name in self.labels]
         self.taught = speaker_targets(self.store)
+        self.latents: np.ndarray | None = None  # [frames, Z], once something is to be remembered
         known = self.store.whole(SAID, "int16", 960)
         self.said = self.store.array(SAID, "int16", 960) if known else None
+
+    def remember(self, width: int) -> None:
+        """Batches hold frames of the reference from now on (`write_latents` comes first)."""
+        self.latents = self.store.array(LATENTS, "float16", 480, width)
+
+    def memory(
+        self, entry: Entry, at: int, size: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens [S] and latents [2 S, Z] of the same speaker's speech, 2 to 10 s of it: from other clips, or,
+        where there is none, from what the clip holds apart from the segment; maybe nothing.
+        """
+        assert self.latents is not None
+        wanted = int(rng.integers(MEMORY_TOKENS[0], MEMORY_TOKENS[1] + 1))
+        pool = [e for e in self.by_speaker[entry.speaker] if e is not entry]
+        first, count = entry.start // 960, entry.samples // 960
+        spans = [
+            (first, max(0, at - APART)),
+            (first + at + size + APART, count - at - size - APART),
+        ]
+        if pool:
+            chosen = rng.permutation(len(pool))[:8]
+            spans = [(pool[i].start // 960, pool[i].samples // 960) for i in chosen]
+        tokens, latents, left = [], [], wanted
+        if rng.random() < FORGOTTEN:
+            spans = []
+        for begin, length in spans:
+            length = min(length, left)
+            if length > 0:
+                tokens.append(self.tokens[begin : begin + length].astype(np.int64))
+                latents.append(self.latents[2 * begin : 2 * (begin + length)])
+                left -= length
+        if not tokens:
+            return np.zeros(0, np.int64), np.zeros((0, self.latents.shape[1]), np.float16)
+        return np.concatenate(tokens), np.concatenate(latents)
 
     def aligned(self, config: SegmentSize, rng: np.random.Generator) -> list[Tensor]:
         """wave [B, 960 S], tokens [B, S], ids [B, P], lengths [B], reference [B, M], F0 [B, 4 S] in
         Hz, band [B] as a share of Nyquist, pointer [B, 2 S] to the phoneme of each frame (-1: none),
         what a pretrained encoder says of the speaker [B, E] (E = 0 without one), and tokens to spoil the
-        right ones with [B, S]: what the GPT would have said, or, where that is unknown, those of other rows.
+        right ones with [B, S]: what the GPT would have said, or, where that is unknown, those of other rows;
+        after `remember` also tokens [B, M], latents [B, Z, 2 M] and token counts [B] of a reference.
         """
         size = config.segment_tokens
         waves, tokens, texts, references, pitches, bands, pointers = [], [], [], [], [], [], []
-        speakers, said = [], []
+        speakers, said, memories = [], [], []
         while len(waves) < config.batch:
             entry = self.entries[int(rng.integers(len(self.entries)))]
             total = entry.samples // 960
@@ -110,6 +151,8 @@ class Aligned(Segments):
                 said.append(self.said[first : first + size].astype(np.int64))
             texts.append(ids)
             references.append(self.reference(entry, rng))
+            if self.latents is not None:
+                memories.append(self.memory(entry, at, size, rng))
             pitches.append(self.f0[first * 4 : (first + size) * 4].astype(np.float32))
             bands.append(min(1.0, entry.band_hz * 0.95 / 12_000))
             speakers.append(self.taught.get(entry.speaker, np.zeros(0, np.float32)))
@@ -127,7 +170,39 @@ class Aligned(Segments):
             torch.from_numpy(np.stack(pointers)),
             torch.from_numpy(np.stack(speakers)),
             torch.from_numpy(np.stack(said) if said else np.roll(tokens, (1, 7), (0, 1))),
+            *(_padded(memories) if memories else ()),
         ]
+
+
+def _padded(memories: list[tuple[np.ndarray, np.ndarray]]) -> list[Tensor]:
+    """Tokens [B, M], latents [B, Z, 2 M] and counts [B] of references of up to `MEMORY_TOKENS`."""
+    most, width = MEMORY_TOKENS[1], memories[0][1].shape[1]
+    tokens = torch.zeros(len(memories), most, dtype=torch.long)
+    latents = torch.zeros(len(memories), width, 2 * most)
+    for row, (ids, frames) in enumerate(memories):
+        tokens[row, : len(ids)] = torch.from_numpy(ids)
+        latents[row, :, : len(frames)] = torch.from_numpy(frames.T.astype(np.float32))
+    return [tokens, latents, torch.tensor([len(ids) for ids, _ in memories])]
+
+
+def memory_of(batch: list[Tensor]) -> Memory | None:
+    """The reference's frames of a batch, if it holds any."""
+    return Memory(*batch[10:13]) if len(batch) > 10 else None
+
+
+@torch.no_grad()
+def write_latents(folder: Path, hearing: LinearLatents) -> None:
+    """Write `latents.f16` of a store: what is heard of every frame without the posterior's network, [frames, Z]."""
+    store = Store(folder)
+    f0 = store.array("f0.f16", "float16", 240)
+    width = hearing.config.latent_channels
+    with store.fill(LATENTS, "float16", 480, width) as latents:
+        for entry in store.entries:
+            first, frames = entry.start // 480, entry.samples // 480
+            pitch = f0[2 * first : 2 * (first + frames)].astype(np.float32)
+            wave = torch.from_numpy(store.audio(entry))[None]
+            heard = hearing.linear(wave, torch.from_numpy(pitch)[None])[0]  # [Z, T]
+            latents[first : first + frames] = heard.t().numpy()
 
 
 def _one(pool: list[Entry], rng: np.random.Generator) -> Entry:

@@ -19,8 +19,10 @@ from torch import Tensor
 from voxray.bundle import Bundle
 from voxray.config import BundleConfig
 from voxray.models.generator import Generator
+from voxray.models.posterior_mel import MelPosterior
 from voxray.text import TextPipeline
-from voxray.tokens.content import ContentEncoder
+from voxray.tokens.content import ContentEncoder, Readout
+from voxray.tokens.quantiser import Quantiser
 
 from .autoencoder import AutoencoderTraining, train_autoencoder
 from .content import (
@@ -88,6 +90,15 @@ def run_gpt(data: Path, out: Path, settings: str, say: Say) -> None:
     train_gpt(data, out, GPTTraining.model_validate_json(settings), say)
 
 
+def content_parts(run: Path) -> tuple[ContentEncoder, Quantiser, Readout]:
+    """What a content run has trained."""
+    model, state = _settings(run, ContentTraining).model, _state(run)
+    parts = (ContentEncoder(model), Quantiser(model), Readout(model))
+    for part, name in zip(parts, ("content", "quantiser", "readout"), strict=True):
+        part.load_state_dict(state[name])
+    return parts
+
+
 def bundle_runs(runs: Path, name: str = "mini", training: str = "") -> Bundle:
     """The averaged weights of `runs/content`, `runs/gpt` and the last part of `runs/generator` that was
     trained, as one model.
@@ -110,6 +121,8 @@ def bundle_runs(runs: Path, name: str = "mini", training: str = "") -> Bundle:
     bundle.quantiser.load_state_dict(state["quantiser"])
     whole = Generator(config.generator)
     whole.load_state_dict(_state(last)["generator"])
+    if whole.hearing is not None and isinstance(whole.posterior, MelPosterior):
+        whole.hearing.same_as(whole.posterior)
     whole.posterior = None
     bundle.generator.load_state_dict(whole.state_dict())
     bundle.generator.codebook.copy_(bundle.quantiser.codebook)

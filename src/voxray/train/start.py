@@ -12,11 +12,13 @@ from torch import Tensor
 
 from voxray.models.decoder_istft import IstftDecoder
 from voxray.models.generator import Generator
+from voxray.models.memory import neighbours
 from voxray.models.posterior_mel import MelPosterior
 
 from .segments import Aligned, Segments, SegmentSize, sample_latents, spoilt
 
 SPEAKER_RIDGE = 0.05  # a speaker vector is seen once a clip, a code in every frame
+SHARP = 20.0  # logits between a frame and its like, when the look-up begins
 QUIET = 0.1  # share of its random first weights that the network's projection keeps
 
 
@@ -56,8 +58,27 @@ def start_prior(
     project.bias[latents:] = left.clamp_min(1e-6).sqrt().log()
     others = range(batches, batches + max(1, batches // 3))
     left, whole = _left(weight, *_moments(model, data, size, others, spoil))
+    start_memory(model, data, size, batches)
     model.train()
     return float((left / whole).mean())
+
+
+@torch.no_grad()
+def start_memory(model: Generator, data: Aligned, size: SegmentSize, batches: int) -> None:
+    """Let the look-up in the reference begin as a search for like sounds: the principal axes of the code
+    vectors around a frame, scaled so that a frame's product with itself is `SHARP` on average.
+    """
+    reader = model.prior.memory
+    if reader is None:
+        return
+    device = model.codebook.device
+    drawn = [data.aligned(size, np.random.default_rng((8, n)))[1] for n in range(batches)]
+    around = neighbours(model.features(torch.cat(drawn).to(device)))
+    rows = around.transpose(1, 2).flatten(0, 1).double()  # [N, 3 C]
+    depth = reader.attn.out.in_features // reader.attn.heads
+    axes = torch.linalg.eigh(rows.t() @ rows / len(rows))[1].flip(1)[:, :depth].t()
+    power = (rows @ axes.t()).square().sum(1).mean()
+    reader.start_from((axes * (SHARP / power).sqrt()).float(), 1.0)
 
 
 def _level_speakers(model: Generator, data: Aligned, size: SegmentSize, batches: int) -> None:

@@ -31,7 +31,7 @@ from voxray.tokens.content import Readout
 from .adapters import adapt, merge
 from .autoencoder import spectral_loss
 from .gpt import GPTTraining, Sequences, gpt_losses
-from .prior import guide_loss, mel_error, predict
+from .prior import guide_loss, mel_error, predict, remember
 from .run import Run, Say, silent, warm
 from .segments import Aligned, sample_latents
 
@@ -129,6 +129,7 @@ def generator_part(bundle: Bundle, store: Path, config: Tuning, check: Check | N
             "only generators like mini's can be tuned; of a published model tune the GPT: --only gpt"
         )
     data, held = _aligned(store, "train"), _aligned(store, "dev")
+    remember(store, model, data, held)
     size = _Size(config.batch, config.segment_tokens, config.max_phones)
 
     def losses(number: int) -> dict[str, Tensor]:

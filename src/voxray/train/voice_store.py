@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from voxray.audio import speech_gain
 from voxray.bundle import RATE as HEARD_RATE
 from voxray.bundle import Bundle
 from voxray.joining import monotone_path
@@ -27,7 +28,6 @@ from voxray.tokens.content import Readout
 
 from .align import forced_spans
 from .pitch import f0_track
-from .prepare import LOUDNESS_RMS
 from .slices import Slice
 from .store import RATE, TOKEN, Entry, write_index
 
@@ -58,7 +58,7 @@ def write_store(
             codes = _fitted(bundle.encode(heard).numpy(), len(wave) // TOKEN)
             if not 2 <= len(ids) <= 2 * len(codes):
                 continue
-            spans = align(bundle, ids, codes, readout)
+            spans = align(bundle, ids, codes, readout, _levels(wave))
             rows.append(json.dumps({"name": piece.name, "ids": list(ids), "spans": spans.tolist()}))
             entries.append(
                 Entry(
@@ -101,14 +101,16 @@ def _write(
 def _wave(piece: Slice) -> NDArray[np.int16]:
     """At 24 kHz, at the corpus' loudness, padded to whole tokens."""
     wave = piece.at(RATE)
-    frames = wave[: len(wave) // 240 * 240].reshape(-1, 240)
-    power = np.square(frames).mean(1)
-    active = power[power > power.max() * 1e-3]
-    gain = LOUDNESS_RMS / float(np.sqrt(active.mean() + 1e-12))
-    wave = wave * min(gain, 0.99 / float(np.abs(wave).max() + 1e-9))
+    wave = wave * speech_gain(wave)
     padded = np.zeros(-(-len(wave) // TOKEN) * TOKEN, np.float32)
     padded[: len(wave)] = wave
     return (np.clip(padded, -1, 1) * 32767).astype("<i2")
+
+
+def _levels(wave: NDArray[np.int16]) -> NDArray[np.float64]:
+    """Loudness of the frames of 20 ms of a wave [N], in dB: [N // 480]."""
+    frames = wave.astype(np.float64).reshape(-1, 480) / 32768
+    return 10 * np.log10(np.square(frames).mean(1) + 1e-9)
 
 
 def _fitted(codes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
@@ -119,16 +121,20 @@ def _fitted(codes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 
 def align(
-    bundle: Bundle, ids: Sequence[int], codes: NDArray[np.int64], readout: Readout | None
+    bundle: Bundle,
+    ids: Sequence[int],
+    codes: NDArray[np.int64],
+    readout: Readout | None,
+    level: NDArray[np.float64] | None = None,
 ) -> NDArray[np.int64]:
-    """Spans [P, 2] of the phonemes in frames of 20 ms, two to a token."""
+    """Spans [P, 2] of the phonemes in frames of 20 ms, two to a token; `level` [2 S]: loudness in dB."""
     if readout is not None:
         with torch.inference_mode():
             vectors = bundle.quantiser.embed(torch.from_numpy(codes)[None])
             scores = readout(vectors)[0][0].float().log_softmax(-1).numpy()  # [2S, symbols]
         silence = SYMBOL_TO_ID["SP"]
         still = {SYMBOL_TO_ID[symbol] for symbol in PAUSES}
-        return forced_spans(scores, [silence if i in still else i for i in ids], silence)[0]
+        return forced_spans(scores, [silence if i in still else i for i in ids], silence, level)[0]
     if not bundle.gpt.config.guided_heads:
         return _even(len(ids), 2 * len(codes))
     path = monotone_path(guided_attention(bundle.gpt, ids, codes))

@@ -66,8 +66,10 @@ class Wanted:
 
 
 def voice_id(voice: Voice) -> str:
-    """A voice is its speaker vector, whatever it is called."""
-    return hashlib.sha256(voice.speaker.detach().half().cpu().numpy().tobytes()).hexdigest()[:32]
+    """A voice is its speaker vector and what is remembered of it, whatever it is called."""
+    parts = [voice.speaker, voice.memory_tokens, voice.memory_latents]
+    known = b"".join(p.detach().half().cpu().numpy().tobytes() for p in parts if p is not None)
+    return hashlib.sha256(known).hexdigest()[:32]
 
 
 def is_builtin(voice: Voice) -> bool:
