@@ -95,10 +95,10 @@ def remembering() -> Bundle:
         bundle = Bundle.build(config)
         bundle.quantiser.codebook.normal_()
         bundle.generator.codebook.normal_()
-        reader = bundle.generator.prior.memory
-        assert reader is not None
+        reader, direct = bundle.generator.prior.memory, bundle.generator.prior.direct
+        assert reader is not None and direct is not None
         with torch.no_grad():
-            for part in (reader.ask, reader.joint_out, reader.mean_out):
+            for part in (direct.codes, reader.ask, reader.joint_out, reader.mean_out):
                 part.weight.normal_(std=0.1)
     return bundle
 

@@ -102,12 +102,9 @@ def test_chunks_are_the_whole(remembering: Bundle, voice: Voice) -> None:
     path = [i * 6 // 70 for i in range(70)]
     made = {}
     for steps in ((0, 70), (0, 24, 48, 70)):
-        sound = PieceDecoder(
-            remembering, ids, voice.speaker, 3, memory=with_memory(voice).memory
-        )
+        sound = PieceDecoder(remembering, ids, voice.speaker, 3, memory=with_memory(voice).memory)
         chunks = [
-            sound.decode(tokens, a, b, last=b == 70, path=path)
-            for a, b in zip(steps, steps[1:])
+            sound.decode(tokens, a, b, last=b == 70, path=path) for a, b in zip(steps, steps[1:])
         ]
         made[steps] = np.concatenate(sound.latents, axis=1), np.concatenate(chunks)
     (whole, audio), (chunked, pieces) = made.values()
@@ -133,7 +130,5 @@ def test_a_conversion_remembers(pipeline: Pipeline, voice: Voice, recording: Pat
     from voxray import audio
 
     wave, rate = audio.read_audio(recording)
-    one, other = (
-        pipeline.convert(wave, rate, v, options()) for v in (voice, with_memory(voice))
-    )
+    one, other = (pipeline.convert(wave, rate, v, options()) for v in (voice, with_memory(voice)))
     assert np.array_equal(one.tokens, other.tokens) and not np.array_equal(one.audio, other.audio)

@@ -220,7 +220,7 @@ class Voice:
 def _joined(memories: Sequence[Memory | None]) -> dict[str, Tensor]:
     """An equal part of each of several memories, as many tokens in all as one may have."""
     known = [memory for memory in memories if memory is not None]
-    if len(known) < 2:
+    if not known:
         return {}
     parts = [memory.first(MOST_TOKENS // len(known)) for memory in known]
     return {

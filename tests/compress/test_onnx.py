@@ -19,6 +19,7 @@ from voxray.compress.onnx_runner import Chain, pulse_train, sample  # noqa: E402
 from voxray.compress.student import with_student  # noqa: E402
 from voxray.config import StudentConfig  # noqa: E402
 from voxray.models.decoder_istft import pulse_train as torch_pulses  # noqa: E402
+from voxray.models.memory import Memory  # noqa: E402
 from voxray.models.student import Student  # noqa: E402
 
 IDS = [5, 9, 7, 8, 6, 11, 4]
@@ -77,6 +78,42 @@ def test_speech_is_the_models(bundle: Bundle, chain: Chain) -> None:
     wanted = made.audio[0].numpy()
     assert ours.shape == wanted.shape
     assert np.abs(ours - wanted).max() < 1e-2 * max(1e-3, np.abs(wanted).max())
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+def test_speech_with_a_memory_is_the_models(remembering: Bundle, tmp_path: Path) -> None:
+    """Remembered frames of any number are heard; none are the same as no memory."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        bundle = with_student(remembering, Student(StudentConfig(width=32, text_width=16)))
+    chain = Chain(export(bundle, tmp_path / "onnx"))
+    dice = np.random.default_rng(0)
+    config = bundle.generator.config
+    tokens, path = [3, 77, 500, 12, 9, 40, 41], [0, 0, 1, 2, 3, 4, 5]
+    speaker = dice.standard_normal(config.speaker.speaker_width).astype(np.float32)
+    noise = np.zeros((1, config.prior.latent_channels, 14), np.float32)
+    white = dice.standard_normal(14 * 480).astype(np.float32)
+    rows = torch.from_numpy(white).view(14, 480).t()[None]
+    made = []
+    for count in (0, 11, 30):
+        frames = (
+            dice.integers(0, 1024, count),
+            dice.standard_normal((config.prior.latent_channels, 2 * count)).astype(np.float32),
+        )
+        ours = chain.speech(tokens, path, IDS, speaker, noise, white, frames)
+        memory = Memory(torch.from_numpy(frames[0])[None], torch.from_numpy(frames[1])[None])
+        wanted = bundle.generator.decode(
+            torch.tensor([tokens]), torch.tensor([IDS]), torch.from_numpy(speaker)[None],
+            torch.cat([torch.from_numpy(noise), rows], dim=1), pointer=torch.tensor([path]),
+            memory=memory,
+        ).audio[0].numpy()  # fmt: skip
+        assert np.abs(ours - wanted).max() < 1e-2 * max(1e-3, np.abs(wanted).max())
+        made.append(ours)
+    assert np.array_equal(made[0], chain.speech(tokens, path, IDS, speaker, noise, white))
+    assert np.abs(made[0] - made[1]).max() > 2e-2 * np.abs(made[1]).max()
+    with pytest.raises(ValueError, match="11 tokens of a reference have latents of 96 x 22"):
+        chain.speech(tokens, path, IDS, speaker, noise, white, (np.zeros(11), np.zeros((96, 2))))
 
 
 @pytest.mark.slow

@@ -43,9 +43,7 @@ def test_what_is_remembered_is_heard(remembering: Bundle) -> None:
 
 def test_a_generator_that_looks_nothing_up_is_unaffected(tiny: Bundle) -> None:
     assert tiny.generator.prior.memory is None and tiny.generator.hearing is None
-    assert torch.equal(
-        spoken(tiny.generator, None).audio, spoken(tiny.generator, memory()).audio
-    )
+    assert torch.equal(spoken(tiny.generator, None).audio, spoken(tiny.generator, memory()).audio)
     assert not any("memory" in name for name in sites(tiny.generator))
 
 
@@ -59,7 +57,6 @@ def test_an_empty_memory_is_none(remembering: Bundle) -> None:
     assert torch.allclose(spoken(generator, uncounted).latents, nothing.latents, atol=1e-5)
 
 
-@pytest.mark.xfail(reason="Generator.heard leaves the codes of padding: the last frames see them")
 def test_padding_is_not_looked_at(remembering: Bundle) -> None:
     """Tokens behind the length change nothing, whatever they are, the last frame's neighbours included."""
     generator, given = remembering.generator, memory(12)

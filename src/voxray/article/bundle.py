@@ -99,7 +99,6 @@ class ArticleBundle:
 
     def memory(self, wave: Wave, rate: int) -> None:
         """None: this preset looks nothing up in the reference."""
-        return None
 
     def text_pipeline(self, lexicon: Path | None = None) -> TextPipeline:
         """Only to cut and check texts: the model reads them raw."""

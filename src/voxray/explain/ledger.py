@@ -226,7 +226,9 @@ def gradient_shares(
         if "memory" in given:
             edits = memories.between(generator, old, new, given["memory"])
         with attach(generator, edits):
-            made = stages.speak(speech, short, given["tokens"], stages.Cast(*speakers, old), held)
+            made = stages.speak(
+                speech, short, given["tokens"], stages.Cast(*speakers, memory=old), held
+            )
         return likeness(generator, made.audio, goal)
 
     made = integrated_gradients(function, ends[1], ends[0], steps=steps, batch=4)

@@ -42,17 +42,17 @@ def nothing(generator: Generator) -> Memory:
 def common_memory(speech: Spoken) -> Memory:
     """Frames of the other built-in voices, if they are of this model; else nothing at all."""
     none = nothing(replay.variational(speech.models))
-    fitting: list[Voice] = []
-    for name in builtin_names():
-        voice = Voice.builtin(name)
-        alike = voice.model == speech.models.name and len(voice.speaker) == len(
-            speech.voice.speaker
-        )
-        memory = voice.memory
-        if alike and name != speech.voice.name and memory is not None:
-            if memory.latents.shape[1] == none.latents.shape[1]:
-                fitting.append(voice)
+    voices = [Voice.builtin(name) for name in builtin_names() if name != speech.voice.name]
+    fitting = [v for v in voices if v.model == speech.models.name and _alike(v, speech.voice)]
     return fitting[0].averaged(fitting[1:]).memory or none if fitting else none
+
+
+def _alike(voice: Voice, own: Voice) -> bool:
+    """Whether a voice remembers in the same form."""
+    one, other = voice.memory, own.memory
+    if one is None or other is None or len(voice.speaker) != len(own.speaker):
+        return False
+    return one.latents.shape[1] == other.latents.shape[1]
 
 
 @torch.no_grad()

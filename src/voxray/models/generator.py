@@ -114,6 +114,8 @@ class Generator(nn.Module):
         if memory.lengths is not None:
             mask = length_mask(2 * memory.lengths, memory.frames)[:, 0].bool()
         codes = self.codebook[memory.tokens].repeat_interleave(2, dim=1).transpose(1, 2)
+        if mask is not None:
+            codes = codes * mask[:, None]  # what stands beside the last frame is nothing
         return Heard(codes, memory.latents, mask)
 
     def decode(

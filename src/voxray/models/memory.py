@@ -43,7 +43,8 @@ class Memory:
         """No more than so many tokens of it."""
         if tokens >= self.tokens.shape[1]:
             return self
-        return Memory(self.tokens[:, :tokens], self.latents[..., : 2 * tokens])
+        lengths = None if self.lengths is None else self.lengths.clamp_max(tokens)
+        return Memory(self.tokens[:, :tokens], self.latents[..., : 2 * tokens], lengths)
 
 
 class MemoryReader(nn.Module):

@@ -21,6 +21,7 @@ _ABBREVIATION = re.compile(
 )
 _WORD = re.compile(r"[A-Za-z0-9\u3400-\u9fff〇]")
 WRAPPED = re.compile(r"(?<=[^\n]{39}[a-z,])\n(?=[a-z])")  # a line this long was cut by its width
+LONGEST_CONTROL = 200  # characters in brackets
 Span = tuple[int, int]
 
 
@@ -120,8 +121,9 @@ def any_place(text: str, start: int, limit: int) -> int:
 
 def safe(text: str, at: int) -> bool:
     """Whether one may cut there: not inside a bracket, nor inside a number with separators."""
-    opened, closed = text.rfind("[", 0, at), text.rfind("]", 0, at)
-    inside = opened > closed and "]" in text[at : at + 200]
+    begin = max(0, at - LONGEST_CONTROL)
+    opened, closed = text.rfind("[", begin, at), text.rfind("]", begin, at)
+    inside = opened > closed and "]" in text[at : at + LONGEST_CONTROL]
     inside = inside or text[at : at + 1] == "["
     return not inside and not (text[at - 2 : at - 1].isdigit() and text[at : at + 1].isdigit())
 

@@ -28,7 +28,7 @@ from voxray.models.posterior_mel import PITCH_LATENTS, pitch_latents
 from .autoencoder import spectral_loss
 from .feed import Feed, half, place
 from .losses import adversarial_loss, discriminator_loss, feature_loss
-from .prior import PriorTraining, predict, remember
+from .prior import PriorTraining, predict, remember, withheld
 from .run import Run, Say, Task, fit, silent
 from .segments import Aligned
 from .speakers import SpeakerTeacher
@@ -139,6 +139,9 @@ def train_polish(
 
     def losses(number: int) -> dict[str, Tensor]:
         batch, heard = feed(number), number >= config.alone
+        if learn and config.silent:
+            dice = torch.Generator(device).manual_seed(number + 1)
+            batch = withheld(batch, config.silent, dice)
         rows, made = polish_losses(
             model, judge, batch, number, heard, learn, config.spoil if learn else 0.0
         )
@@ -152,7 +155,6 @@ def train_polish(
         run.hear("polished", audio[0].float().cpu().numpy(), model.config.sample_rate)
         return {"loss": float(parts["spectrum"]), **{k: float(v) for k, v in parts.items()}}
 
-    weight = config.adversary
     task = Task(
         [
             {"params": list(model.decoder.parameters())},
@@ -163,18 +165,22 @@ def train_polish(
             },
         ],
         losses,
-        {
-            "spectrum": config.spectrum,
-            "adversary": weight,
-            "features": weight,
-            "discriminator": 1.0,
-            **({"likeness": config.likeness} if config.likeness else {}),
-        },
+        _weights(config),
         validate=validate if held.entries else None,
         betas=(0.8, 0.99),
     )
     fit(run, task, config, say)
     return model
+
+
+def _weights(config: PolishTraining) -> dict[str, float]:
+    weights = {
+        "spectrum": config.spectrum,
+        "adversary": config.adversary,
+        "features": config.adversary,
+        "discriminator": 1.0,
+    }
+    return {**weights, "likeness": config.likeness} if config.likeness else weights
 
 
 def _teacher(config: PolishTraining, data: Aligned) -> SpeakerTeacher:

@@ -2,9 +2,9 @@
 
 `give` signs and stores a record, `check` finds the one that allows a request or refuses with the
 reason, `revoke` ends it at once: `check` reads the database for every request and every chunk.
-The signed `content` binds the voice (hash of its speaker vector), the recording's hash, the
-agreement's text and the number that was read aloud; a copy for another voice, a changed date or a
-number used twice is refused. Times are UTC seconds.
+The signed `content` binds the voice (hash of its speaker vector and of what is remembered of its
+reference), the recording's hash, the agreement's text and the number that was read aloud; a copy for
+another voice, a changed date or a number used twice is refused. Times are UTC seconds.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Content(Config):
     version: int = 1
     id: str
     kind: str
-    voice: str  # hash of the speaker vector
+    voice: str  # `voice_id`
     voice_name: str
     who: str  # an opaque id
     read: str = ""  # the text they read aloud
