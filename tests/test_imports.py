@@ -31,7 +31,7 @@ RANKS = (
         "synthesis",
         "interventions",
     }
-    | {"watch", "token_pool", "pacing"},
+    | {"watch", "token_pool", "pacing", "options", "assembly"},
     {"pipeline", "batching", "train", "article"},
     {"engine"},
     {"steer", "explain"},

@@ -8,113 +8,37 @@ is meant for users: `voxray.engine` is the gate.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from threading import RLock
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
 from torch import Tensor
 
+from .assembly import Assembly
 from .bundle import Bundle
-from .config import BundleConfig
 from .decoding import TokenDecoder
-from .interventions import Part, PieceIntervention, intervention
+from .interventions import Part, PieceIntervention
 from .joining import EdgeTrimmer, PieceDecoder, Wave, monotone_path
 from .models.generator_matching import MelPrompt
 from .models.memory import Memory
+from .options import SynthesisOptions
 from .pacing import Spans
 from .pieces import Piece, Script
-from .sampling import SamplingOptions, check_seed, derive
+from .sampling import check_seed, derive
 from .sharing import SharedLock
-from .synthesis import Synthesis, WordTime
+from .synthesis import Synthesis
 from .text import Phonemes, TextPipeline
 from .token_pool import TokenPool
 from .voice import Voice
-from .watch import Watch, WatchOptions
+from .watch import Watch
 
 TOKENS_PER_PHONEME = 14  # nobody speaks more slowly; the limit that keeps a run from going on
-TOKEN_SECONDS = 0.04
 CONVERT_CHUNK = 500  # tokens (20 s) that voice conversion decodes at once
 NOTHING_YET: Wave = np.zeros(0, np.float32)  # of a stream among others: who waits may have a turn
-
-
-class SynthesisOptions(SamplingOptions):
-    """All that can be chosen for one request besides text and voice."""
-
-    language: str = Field(default="auto", pattern="^((all_)?(zh|ja|ko|yue)|auto(_yue)?|en)$")
-    speed: float = Field(default=1.0, ge=0.25, le=4.0)
-    seed: int | None = None
-    pause_ms: int = Field(default=280, ge=0, le=60_000)  # between sentences
-    style: bool = True  # speak in the manner of the voice's style reference, if it has one
-    watch: WatchOptions | None = WatchOptions()  # None: nothing watches the alignment
-    edits: Any = Field(default=None, exclude=True)  # of voxray.steer
-
-    @field_validator("edits")
-    @classmethod
-    def _edits_are_edits(cls, value: Any) -> Any:
-        return intervention(value)
-
-    def suited(self, config: BundleConfig) -> SynthesisOptions:
-        """With the model's own temperature and repetition penalty, where none was asked for."""
-        own = {
-            "temperature": config.temperature,
-            "repetition_penalty": config.repetition_penalty,
-        }
-        missing = own.keys() - self.model_fields_set
-        return self.model_copy(update={name: own[name] for name in missing})
-
-    def seeded(self) -> SynthesisOptions:
-        """The same options with a seed: the given one, checked, or a fresh one."""
-        seed = secrets.randbelow(2**31) if self.seed is None else check_seed(self.seed)
-        return self.model_copy(update={"seed": seed})
-
-
-class Assembly:
-    """What has been made so far; becomes a `Synthesis`."""
-
-    def __init__(self, rate: int) -> None:
-        self.rate = rate
-        self.samples = 0
-        self.audio: list[Wave] = []
-        self.tokens: list[int] = []
-        self.alignment: list[int] = []
-        self.times: list[float] = []
-        self.latents: list[Wave] = []
-        self.warnings: list[str] = []
-        self.timings = {"text": 0.0, "tokens": 0.0, "audio": 0.0}
-        self.started = time.perf_counter()
-
-    def add(self, chunk: Wave) -> Wave:
-        """Take a chunk in and pass it on."""
-        if len(chunk) and "first_audio" not in self.timings:
-            self.timings["first_audio"] = time.perf_counter() - self.started
-        self.audio.append(chunk)
-        self.samples += len(chunk)
-        return chunk
-
-    def spend(self, stage: str, since: float) -> None:
-        """Book the time since `since` under a stage."""
-        self.timings[stage] += time.perf_counter() - since
-
-    def word_times(self, phonemes: Phonemes) -> list[WordTime]:
-        """When each word is said; a word without tokens gets no time of its own."""
-        spans: dict[int, tuple[float, float]] = {}
-        for item, begin in zip(self.alignment, self.times, strict=True):
-            word = phonemes.items[item].word
-            if word >= 0:
-                spans[word] = (spans.get(word, (begin, 0.0))[0], begin + TOKEN_SECONDS)
-        words, now = [], 0.0
-        for index, word in enumerate(phonemes.words):
-            begin, end = spans.get(index, (now, now))
-            words.append(WordTime(word.text, begin, end, word.start, word.end))
-            now = end
-        return words
 
 
 class AudioStream:

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import audio
+from ..assembly import TOKEN_SECONDS
 from ..bundle import RATE, Bundle
 from ..joining import monotone_path
+from ..options import SynthesisOptions
 from ..pieces import check_text
-from ..pipeline import TOKEN_SECONDS, SynthesisOptions
 from ..synthesis import Synthesis, WordTime
 from ..text import Phonemes, TextPipeline
 from ..voice import Voice
