@@ -38,7 +38,7 @@ _CLAUSES = frozenset(
 _PHRASES = frozenset(
     "of to in on at for with from by about into onto over under through between among without"
     " within against during across along around behind beside beyond near toward towards upon"
-    " i he she we they you it there".split()
+    " i he she we they there".split()
 )
 _BINDING = (
     _CLAUSES
