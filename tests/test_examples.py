@@ -13,7 +13,6 @@ from voxray.bundle import Bundle
 from voxray.engine import tts
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("[0-9][0-9]_*.py"))
-ELSEWHERE = {"08"}  # its own test, with its own model
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -23,9 +22,7 @@ def test_examples_are_short_and_say_what_they_do(path: Path) -> None:
     assert lines[0].startswith('"""')
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in EXAMPLES if p.stem[:2] not in ELSEWHERE], ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_examples_run(
     path: Path, tiny: Bundle, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
