@@ -26,6 +26,7 @@ from torch import Tensor
 from . import audio
 from .bundle import MEMORY_SECONDS, Bundle
 from .models.memory import Memory
+from .pieces import closed
 
 FORMAT_VERSION = 1
 REQUIRED = ["prompt_phonemes", "prompt_tokens", "speaker"]
@@ -132,10 +133,11 @@ class Voice:
         phonemes = pipeline(transcript)
         if not any(item.word >= 0 for item in phonemes.items):
             raise ValueError("the transcript holds no words in a language of this model")
+        said = closed(phonemes) if pipeline.convention == "voxray" else phonemes
         return replace(
             self,
             prompt_tokens=tuple(models.prompt_tokens(wave, rate)),
-            prompt_phonemes=tuple(phonemes.ids),
+            prompt_phonemes=tuple(said.ids),
             prompt_context=models.context(phonemes),
             prompt_mel=models.prompt_mel(wave, rate),
             fingerprint=pipeline.fingerprint,

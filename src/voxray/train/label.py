@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from voxray.pieces import closed
 from voxray.text import TextPipeline
 
 from .align import forced_spans, teacher_spans
@@ -105,7 +106,7 @@ def align_people(
         for entry in store.entries:
             if entry.name not in scores or not entry.text:
                 continue
-            ids = text(entry.text, entry.language).ids  # type: ignore[arg-type]
+            ids = closed(text(entry.text, entry.language)).ids  # type: ignore[arg-type]
             log_probs = scores[entry.name]
             if not 2 <= len(ids) <= len(log_probs) // 2:
                 report["text too long for the sound"] += 1

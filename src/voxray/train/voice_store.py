@@ -22,6 +22,7 @@ from voxray.bundle import RATE as HEARD_RATE
 from voxray.bundle import Bundle
 from voxray.joining import monotone_path
 from voxray.models.gpt import GPT
+from voxray.pieces import closed
 from voxray.sites import record
 from voxray.text.symbols import SYMBOL_TO_ID
 from voxray.tokens.content import Readout
@@ -52,7 +53,8 @@ def write_store(
     position = 0
     for split, pieces in (("train", train), ("dev", held)):
         for piece in pieces:
-            ids = text(piece.text, piece.language).ids  # type: ignore[arg-type]
+            said = text(piece.text, piece.language)  # type: ignore[arg-type]
+            ids = (closed(said) if text.convention == "voxray" else said).ids
             wave = _wave(piece)
             heard = torch.from_numpy(piece.at(HEARD_RATE))
             codes = _fitted(bundle.encode(heard).numpy(), len(wave) // TOKEN)
