@@ -283,6 +283,9 @@ class GeneratorConfig(Config):
     noise_scale: float = (
         0.0  # of the prior's noise; while the flow is the identity it is heard as hoarseness
     )
+    retrieval: int = (
+        0  # latents that stay as predicted, the others are the reference's; 0: all stay
+    )
 
     @property
     def sample_rate(self) -> int:

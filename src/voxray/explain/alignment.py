@@ -20,7 +20,7 @@ from ..assembly import TOKEN_SECONDS
 from ..bundle import RATE, Bundle
 from ..joining import monotone_path
 from ..options import SynthesisOptions
-from ..pieces import check_text
+from ..pieces import check_text, closed
 from ..synthesis import Synthesis, WordTime
 from ..text import Phonemes, TextPipeline
 from ..voice import Voice
@@ -147,6 +147,8 @@ def hear(models: Bundle, text: str, wave: NDArray[np.float32], rate: int) -> Tra
         raise ValueError(f"the recording is {len(wave) / rate:.2f} s long; 0.04 s is a token")
     front: TextPipeline = models.text_pipeline()
     phonemes = front(check_text(text))
+    if front.convention == "voxray":
+        phonemes = closed(phonemes)
     count = len(phonemes)
     if count == 0:
         raise ValueError("the text holds nothing that is said")

@@ -3,7 +3,8 @@
 `decode`: tokens [B, S] at 25 Hz -> code vectors -> prior -> sample -> inverse flow -> decoder -> wave
 [B, N], two latent frames a token (GPT-SoVITS after VITS, Kim et al. 2021). Which posterior and which
 decoder is the config's choice. Training adds the posterior in front of the flow (`train/`). Sites:
-codes [B, 2S, C] and those of the parts, under speaker., fusion., prior., flow., decoder.
+codes [B, 2S, C]; heard_codes [B, C, R], heard_latents [B, Z, R], retrieved [B, Z, T] of models that look
+something up in the reference; those of the parts, under speaker., fusion., prior., flow., decoder.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from voxray.models.posterior import Posterior
 from voxray.models.posterior_mel import LinearLatents, MelPosterior
 from voxray.models.prior import Heard, Prior
 from voxray.models.reference import REFERENCES
+from voxray.models.retrieval import retrieved
 from voxray.models.speaker import SpeakerEncoder
 from voxray.sites import Site
 
@@ -70,6 +72,8 @@ class Generator(nn.Module):
         codes = torch.zeros(config.codebook_size, config.prior.input_channels)
         self.register_buffer("codebook", codes)
         self.codes = Site()  # [B, 2S, C]
+        self.heard_codes, self.heard_latents = Site(), Site()  # [B, C, R], [B, Z, R]
+        self.retrieved = Site()  # [B, Z, T]
 
     @staticmethod
     def _hearing(config: GeneratorConfig) -> LinearLatents | None:
@@ -116,7 +120,13 @@ class Generator(nn.Module):
         codes = self.codebook[memory.tokens].repeat_interleave(2, dim=1).transpose(1, 2)
         if mask is not None:
             codes = codes * mask[:, None]  # what stands beside the last frame is nothing
-        return Heard(codes, memory.latents, mask)
+        return Heard(self.heard_codes(codes), self.heard_latents(memory.latents), mask)
+
+    def detailed(self, z: Tensor, features: Tensor, heard: Heard | None) -> Tensor:
+        """Latents [B, Z, T] with the fine ones of the reference, of models that retrieve them."""
+        if not self.config.retrieval:
+            return z
+        return self.retrieved(retrieved(z, features, heard, self.config.retrieval))
 
     def decode(
         self,
@@ -140,15 +150,17 @@ class Generator(nn.Module):
         vector = speaker[..., None]  # [1, G, 1]
         if pointer is not None:
             pointer = pointer.repeat_interleave(2, dim=1)  # [1, 2S]
+        heard = self.heard(memory)
         out = self.prior(
             features, lengths, text_ids, text_lengths, vector, speed,
-            pointer=pointer, heard=self.heard(memory),
+            pointer=pointer, heard=heard,
         )  # fmt: skip
         frames, latent = out.mean.shape[2], out.mean.shape[1]
         if noise.shape[2] < frames:
             raise ValueError(f"noise for {noise.shape[2]} frames, but {frames} are to be made")
         spread = noise[:, :latent, :frames] * out.log_std.exp() * self.config.noise_scale
         z = self.flow.inverse(out.mean + spread, out.mask, vector)
+        z = self.detailed(z, features, heard)
         source = noise[:, latent:, :frames].transpose(1, 2).flatten(1)  # [1, 480 T]
         audio, f0 = self.decoder.speak(z, speaker, source)
         return GeneratorOutput(audio, z, f0)

@@ -30,7 +30,7 @@ from .feed import Feed, half, place
 from .losses import adversarial_loss, discriminator_loss, feature_loss
 from .prior import PriorTraining, predict, remember, withheld
 from .run import Run, Say, Task, fit, silent
-from .segments import Aligned
+from .segments import Aligned, memory_of
 from .speakers import SpeakerTeacher
 
 
@@ -63,6 +63,7 @@ def expected_latents(
         out, speaker, _ = predict(model, batch, dice, spoil)
         with half(out.mean.device):
             z = model.flow.inverse(out.mean, out.mask, speaker).float()
+        z = model.detailed(z, model.features(batch[1]), model.heard(memory_of(batch)))
         return torch.cat([pitch_latents(batch[5]).transpose(1, 2), z[:, PITCH_LATENTS:]], dim=1)
 
 

@@ -33,7 +33,7 @@ from .autoencoder import spectral_loss
 from .gpt import GPTTraining, Sequences, gpt_losses
 from .prior import guide_loss, mel_error, predict, remember
 from .run import Run, Say, silent, warm
-from .segments import Aligned, sample_latents
+from .segments import Aligned, memory_of, sample_latents
 
 TRAINING_FILE = "training.safetensors"  # posterior and readout, beside a bundle's weights
 Check = Callable[[], dict[str, float]]  # what decides, under "score" (higher is better), and more
@@ -107,7 +107,8 @@ def generator_losses(
     out, speaker, pattern = predict(model, batch, dice, spoil)
     with torch.autocast("cpu", torch.bfloat16):
         z = model.flow.inverse(out.mean, out.mask, speaker)
-        made = model.decoder(z, None, torch.randn(wave.shape, generator=dice), f0)
+        fine = model.detailed(z, model.features(batch[1]), model.heard(memory_of(batch)))
+        made = model.decoder(fine, None, torch.randn(wave.shape, generator=dice), f0)
     pitch = (z[:, :PITCH_LATENTS].float() - pitch_latents(f0).transpose(1, 2)).abs().mean()
     parts = {
         "spectrum": spectral_loss(made.audio, wave, band),

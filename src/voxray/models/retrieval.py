@@ -1,0 +1,60 @@
+"""The fine detail of a voice, taken from its reference: latents beyond the first are those of the frame most alike.
+
+What a prior predicts is a mean, and a mean sounds like nobody: the coarse latents (pitch, voicing, the shape of the
+spectrum) say the sound, the fine ones say whose. So each frame keeps its first `kept` latents and takes the others
+from the one frame of the reference that is nearest in code vectors and in coarse latents, over three frames running
+(nearest-neighbour regression as in kNN-VC, Baas et al. 2023, arXiv 2305.18975, with k = 1 and part of the channels).
+Nothing is learnt here; the decoder is tuned with it. Frames are found one by one: a chunk finds what the whole finds.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from voxray.models.memory import neighbours
+from voxray.models.posterior_mel import PITCH_LATENTS
+from voxray.models.prior import Heard
+
+COMPARED = 24  # latents behind the pitch that tell how alike two frames are
+REACH = 1  # frames on both sides that have to be alike, too
+
+
+@torch.no_grad()
+def nearest(z: Tensor, features: Tensor, heard: Heard) -> Tensor:
+    """Latents [B, Z, T] and code vectors [B, C, T] of the frames to speak -> which frame of the reference is
+    most alike, [B, T].
+    """
+    codes, latents = heard.features, heard.latents.to(z)
+    mine = F.normalize(neighbours(features), dim=1).transpose(1, 2)  # [B, T, 3 C]
+    theirs = F.normalize(neighbours(codes.to(features)), dim=1)  # [B, 3 C, R]
+    shape = slice(PITCH_LATENTS, PITCH_LATENTS + COMPARED)
+    ours, others = z[:, shape].transpose(1, 2), latents[:, shape].transpose(1, 2)
+    apart = torch.cdist(ours, others, compute_mode="donot_use_mm_for_euclid_dist").square()
+    cost = 2.0 - 2.0 * mine @ theirs + apart / COMPARED  # [B, T, R]
+    size = cost.shape[1:]
+    padded = F.pad(cost[:, None], (REACH, REACH, REACH, REACH), mode="replicate")[:, 0]
+    steps = range(2 * REACH + 1)
+    total = torch.stack([padded[:, d : d + size[0], d : d + size[1]] for d in steps]).sum(0)
+    if heard.mask is not None:
+        total = total.masked_fill(~heard.mask[:, None], float("inf"))
+    return total.argmin(2)
+
+
+def retrieved(z: Tensor, features: Tensor, heard: Heard | None, kept: int) -> Tensor:
+    """Latents [B, Z, T] with those from `kept` on taken from the reference; rows without one stay as they are.
+
+    `features` [B, C, T0] are stretched to T where the speech was.
+    """
+    if heard is None or not heard.latents.shape[2]:
+        return z
+    if features.shape[2] != z.shape[2]:
+        features = F.interpolate(features, size=z.shape[2])
+    index = nearest(z, features, heard)[:, None]  # [B, 1, T]
+    latents = heard.latents.to(z)
+    fine = latents.gather(2, index.expand(-1, latents.shape[1], -1))[:, kept:]
+    if heard.mask is not None:
+        known = heard.mask.any(1)[:, None, None]
+        fine = torch.where(known, fine, z[:, kept:])
+    return torch.cat([z[:, :kept], fine], dim=1)
