@@ -84,6 +84,17 @@ def shipped() -> BundleConfig:
     return BundleConfig(**json.loads(text)["config"])
 
 
+def idle(config: BundleConfig) -> set[str]:
+    """Sites that nothing passes in such a model: it remembers nothing of the reference, or retrieves nothing."""
+    generator = config.generator
+    names = set()
+    if not generator.prior.memory_width:
+        names |= {"generator.heard_codes", "generator.heard_latents"}
+    if isinstance(generator, GeneratorConfig) and not generator.retrieval:
+        names.add("generator.retrieved")
+    return names
+
+
 def page() -> str:
     """The whole file."""
     parts = [HEAD]
@@ -94,7 +105,9 @@ def page() -> str:
     ):
         bundle = Bundle.build(config)
         places = catalogue({name: getattr(bundle, name) for name in wanted})
-        parts.append(f"\n## {title}\n\n{table(places)}\n")
+        without = idle(config)
+        passed = [place for place in places if place.name not in without]
+        parts.append(f"\n## {title}\n\n{table(passed)}\n")
     return "".join(parts)
 
 

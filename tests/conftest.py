@@ -86,9 +86,9 @@ def voice() -> Voice:
 
 @pytest.fixture(scope="session")
 def remembering() -> Bundle:
-    """The tiny system with a look-up in the reference's frames that is heard."""
+    """The tiny system with a look-up in the reference's frames that is heard, and fine latents taken from them."""
     prior = TINY.generator.prior.model_copy(update={"memory_width": 96, "memory_heads": 2})
-    generator = TINY.generator.model_copy(update={"prior": prior})
+    generator = TINY.generator.model_copy(update={"prior": prior, "retrieval": 16})
     config = TINY.model_copy(update={"name": "remembering", "generator": generator})
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -16,7 +16,7 @@ from voxray.explain import candidates, ledger, memory, paths, reference, replay,
 from voxray.explain import report as reports
 from voxray.explain.catalogue import catalogue
 from voxray.explain.ledger import Member
-from voxray.explain.patching import CLEAN, Rollout, curves
+from voxray.explain.patching import CLEAN, Change, Rollout, curves
 from voxray.explain.tracing import Trace, trace
 from voxray.sites import attach, sites
 
@@ -56,7 +56,7 @@ def test_stages_and_batches_remember(made: Trace) -> None:
         assert np.allclose(pair.level, alone.level, atol=1e-2)
 
 
-def test_exchanging_keys_and_values_is_exchanging_the_memory(
+def test_exchanging_what_is_heard_is_exchanging_the_memory(
     made: Trace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     speech, passage = made.spoken, made.spoken.passages[0]
@@ -67,7 +67,59 @@ def test_exchanging_keys_and_values_is_exchanging_the_memory(
             wanted = replay.decode(speech, passage, memory=other)
             with attach(generator, memory.other_memory(speech)):
                 found = replay.decode(speech, passage)
-        assert torch.allclose(found.latents, wanted.latents, atol=1e-5)
+        assert torch.equal(found.latents, wanted.latents)
+
+
+def test_nothing_is_as_no_memory(made: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Zero frames are heard as if the voice had none at all."""
+    speech, passage = made.spoken, made.spoken.passages[0]
+    generator = speech.models.generator
+    plain = replace(speech, voice=nobody())
+    monkeypatch.setattr(memory, "common_memory", lambda speech: memory.nothing(generator))
+    with torch.no_grad():
+        wanted = replay.decode(plain, passage)
+        with attach(generator, memory.other_memory(speech)):
+            found = replay.decode(speech, passage)
+    assert torch.equal(found.latents, wanted.latents)
+
+
+def test_look_up_and_retrieval_are_exchanged_apart_and_together(
+    made: Trace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speech, passage = made.spoken, made.spoken.passages[0]
+    other = with_memory(nobody(), 8, 17).memory
+    assert other is not None
+    monkeypatch.setattr(memory, "common_memory", lambda speech: other)
+    edges = {e[:2]: e[2] for e in paths.generator_edges(speech, passage)}
+    read, taken = edges["memory", "prior"], edges["memory", "waveform"]
+    generator, kept = speech.models.generator, speech.models.generator.config.retrieval
+
+    def latents(*changes: Change) -> torch.Tensor:
+        with torch.inference_mode(), attach(generator, paths.combined(changes).generator):
+            return replay.decode(speech, passage).latents
+
+    clean, fine = latents(), latents(taken)
+    assert torch.equal(fine[:, :kept], clean[:, :kept])
+    assert (fine[:, kept:] - clean[:, kept:]).abs().max() > 1e-2
+    assert (latents(read)[:, :kept] - clean[:, :kept]).abs().max() > 1e-3
+    with torch.inference_mode():
+        wanted = replay.decode(speech, passage, memory=other).latents
+    assert torch.allclose(latents(read, taken), wanted, atol=1e-4)
+    asked = edges["codes", "memory"]
+    both = latents(asked, taken)
+    assert torch.equal(both, latents(taken, asked))
+    assert not torch.equal(both, latents(asked)) and not torch.equal(both, fine)
+
+
+def test_what_is_exchanged_in_the_latents_is_a_term_of_the_ledger(made: Trace) -> None:
+    speech, passage = made.spoken, made.spoken.passages[0]
+    codes = stages.codes_of(speech.models.generator, torch.tensor(passage.tokens))
+    ways, speaker = (codes.mean(0).expand_as(codes), codes), speech.voice.speaker
+    found = ledger.conductance(
+        speech, passage, lambda z: z[:, 10:20].square().mean((1, 2)), ways, (0 * speaker, speaker)
+    )
+    assert set(found.parts) == {"prior", "coupling 0", "coupling 1", "memory"}
+    assert found.parts["memory"] != 0 and found.completeness_error < 0.05
 
 
 def test_half_and_half_meets_both_ends(made: Trace) -> None:
@@ -81,6 +133,10 @@ def test_half_and_half_meets_both_ends(made: Trace) -> None:
             with attach(generator, memory.between(generator, own, other, torch.tensor([share]))):
                 found = replay.decode(speech, passage)
         assert torch.allclose(found.latents, wanted.latents, atol=1e-4)
+    share = torch.tensor([0.5], requires_grad=True)
+    with attach(generator, memory.between(generator, own, other, share)):
+        replay.decode(speech, passage).latents[:, -1].sum().backward()
+    assert share.grad is not None and share.grad.abs() > 1e-3
 
 
 def test_it_is_a_candidate_and_a_node_of_its_own(made: Trace, tiny: Bundle) -> None:
@@ -88,12 +144,12 @@ def test_it_is_a_candidate_and_a_node_of_its_own(made: Trace, tiny: Bundle) -> N
     found = {c.kind: c for c in candidates.in_the_generator(speech, passage, 0, passage.tokens[:1])}
     assert found["memory"].name == "what is remembered of the reference"
     edges = {(a, b): change for a, b, change in paths.generator_edges(speech, passage)}
-    assert {("codes", "memory"), ("memory", "prior")} <= edges.keys()
-    effects = paths.measure(speech, passage, [edges["memory", "prior"], edges["codes", "memory"]])
+    roads = [("memory", "prior"), ("memory", "waveform"), ("codes", "memory")]
+    effects = paths.measure(speech, passage, [edges[road] for road in roads])
     assert all(effect["timbre"] > 1e-3 for effect in effects)
     plain = replace(speech, voice=nobody())
     assert "memory" not in {c.kind for c in candidates.in_the_generator(plain, passage, 0, ())}
-    assert ("memory", "prior") not in {e[:2] for e in paths.generator_edges(plain, passage)}
+    assert not set(roads) & {e[:2] for e in paths.generator_edges(plain, passage)}
     unable = replace(speech, models=tiny)
     assert "memory" not in {c.kind for c in candidates.in_the_generator(unable, passage, 0, ())}
 
@@ -161,6 +217,8 @@ def test_every_site_is_described(remembering: Bundle) -> None:
     parts = ("q", "k", "v", "bias", "pattern", "z")
     assert {f"generator.prior.memory.attn.{part}" for part in parts} <= names
     assert "generator.prior.memory.read" in names
+    heard = {"heard_codes", "heard_latents", "retrieved"}
+    assert {f"generator.{name}" for name in heard} <= names
 
 
 def test_words_are_looked_up_where_their_tokens_stand(made: Trace) -> None:

@@ -96,11 +96,11 @@ class SpeechNet(nn.Module):
         # lengths as sums, so that they stay variable in the exported graph
         lengths, phones = 2 * torch.ones_like(tokens).sum(1), torch.ones_like(ids).sum(1)
         pointer = pointer.repeat_interleave(2, dim=1)
-        out = model.prior(
-            features, lengths, ids, phones, vector, pointer=pointer, heard=model.heard(memory)
-        )
+        heard = model.heard(memory)
+        out = model.prior(features, lengths, ids, phones, vector, pointer=pointer, heard=heard)
         spread = noise * out.log_std.exp() * model.config.noise_scale
         z = model.flow.inverse(out.mean + spread, out.mask, vector)
+        z = model.detailed(z, features, heard)
         with _caught(model.decoder) as seen:
             model.decoder(z, None, noise, f0_of(z))
         envelope, filters, f0 = seen
@@ -197,7 +197,21 @@ def _write_speech(path: Path, net: SpeechNet, bundle: Bundle) -> None:
             input_names=names,
             output_names=["f0", "envelope", "filters"],
             opset_version=SPEECH_OPSET, external_data=False, verbose=False,
+            custom_translation_table={torch.ops.aten._cdist_forward.default: _cdist},
         )  # fmt: skip
+
+
+def _cdist(one: Any, other: Any, p: float = 2.0, compute_mode: int | None = None) -> Any:
+    """Distances of [B, T, C] from [B, R, C], [B, T, R], for the exporter: it knows none itself.
+
+    By a matrix product: all differences at once would fill a phone.
+    """
+    op = import_module("onnxscript").opset18
+    last = op.Constant(value_ints=[2])
+    squares = op.Transpose(op.ReduceSumSquare(other, last), perm=[0, 2, 1])  # [B, 1, R]
+    product = op.MatMul(one, op.Transpose(other, perm=[0, 2, 1]))
+    both = op.Add(op.ReduceSumSquare(one, last), squares)
+    return op.Sqrt(op.Relu(op.Sub(both, op.Add(product, product))))
 
 
 @contextmanager

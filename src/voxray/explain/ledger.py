@@ -199,6 +199,8 @@ def gradient_shares(
 
     The end is the sound with all parts the target's; likeness is to it, by the model's own encoder.
     Memories differ in length: the way between them is straight in what is read (`memory.between`).
+    Which frames the fine latents come from would jump on the way: between the ends, these latents go
+    straight from those of one end to those of the other, for the tokens and for the memory.
     """
     from .attribution import integrated_gradients
 
@@ -218,13 +220,19 @@ def gradient_shares(
         whole = stages.speak(speech, short, ends[1][0][None], cast)
         goal = _vector(generator, whole.audio)[0]
     held = whole.f0 if whole.f0.shape[1] else None
+    first, last = (end[0] for end in ends)  # [S, C]
+    fine = None
+    if "memory" in parts and generator.config.retrieval:
+        casts = [stages.Cast.one(m.speaker[None], r) for m, r in ((source, old), (target, new))]
+        fine = [_fine_latents(speech, short, codes, casts) for codes in (first, last)]
 
     def function(groups: Sequence[Tensor]) -> Tensor:
         given = dict(zip(parts, groups, strict=True))
         speakers = [given.get(part, given["flow"]) for part in HEARERS]
         edits = {}
         if "memory" in given:
-            edits = memories.between(generator, old, new, given["memory"])
+            taken = fine and _taken(_place(given["tokens"], first, last), *fine)
+            edits = memories.between(generator, old, new, given["memory"], taken)
         with attach(generator, edits):
             made = stages.speak(
                 speech, short, given["tokens"], stages.Cast(*speakers, memory=old), held
@@ -235,6 +243,28 @@ def gradient_shares(
     sums = [float(part.sum()) for part in made.attributions]
     total = made.value - made.baseline_value
     return {part: value / total for part, value in zip(parts, sums, strict=True)}
+
+
+@torch.no_grad()
+def _fine_latents(
+    speech: Spoken, passage: Passage, codes: Tensor, casts: Sequence[stages.Cast]
+) -> Tensor:
+    """What codes [S, C] take from each cast's memory: [casts, F, T]."""
+    kept = replay.variational(speech.models).config.retrieval
+    made = [stages.latents(speech, passage, codes[None], cast)[:, kept:] for cast in casts]
+    return torch.cat(made)
+
+
+def _place(codes: Tensor, first: Tensor, last: Tensor) -> Tensor:
+    """How far codes [B, S, C] are on the way from the first to the last, [B]."""
+    way = last - first
+    return ((codes - first) * way).sum((1, 2)) / way.square().sum().clamp_min(1e-12)
+
+
+def _taken(place: Tensor, one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Fine latents [B, F, T] of both memories for tokens on the way; [2, F, T] at its ends."""
+    source, target = (one + place[:, None, None, None] * (other - one)).unbind(1)
+    return source, target
 
 
 def _vector(generator: Generator, wave: Tensor) -> Tensor:
@@ -269,10 +299,14 @@ def conductance(
     """Along the way from codes[0], speakers[0] to codes[1], speakers[1]: who writes the change?
 
     `function` reads the property off latents [n, Z, T] -> [n]. The last latents are the prior's,
-    turned by the flow's flips, plus every coupling's shift, so that the parts sum to the change.
+    turned by the flow's flips, plus every coupling's shift, plus what is retrieved from the memory
+    in their place (of models that do so), so that the parts sum to the change.
     """
     generator = replay.variational(speech.models)
-    names = ["prior", *[f"coupling {i}" for i in range(len(generator.flow.couplings))]]
+    couplings = len(generator.flow.couplings)
+    names = ["prior", *[f"coupling {i}" for i in range(couplings)]]
+    if generator.config.retrieval:
+        names.append("memory")
     places = torch.linspace(0, 1, steps + 1)
     previous: list[Tensor] = []
     totals = dict.fromkeys(names, 0.0)
@@ -281,7 +315,7 @@ def conductance(
         point = codes[0] + place * (codes[1] - codes[0])
         who = speakers[0] + place * (speakers[1] - speakers[0])
         with torch.no_grad():
-            terms = _written(speech, passage, point[None], who[None], len(names) - 1)
+            terms = _written(speech, passage, point[None], who[None], couplings)
         z = sum(terms)
         if previous:
             middle = (z + sum(previous)) / 2
@@ -299,13 +333,13 @@ def conductance(
 def _written(
     speech: Spoken, passage: Passage, codes: Tensor, speaker: Tensor, couplings: int
 ) -> list[Tensor]:
-    """The last latents [1, Z, T] as a sum: what came from the prior, then each coupling's shift."""
+    """The last latents [1, Z, T] as a sum: the prior's, each coupling's shift, what the memory exchanged."""
     from ..sites import record
 
     generator = replay.variational(speech.models)
     wanted = [f"flow.couplings.{i}.out" for i in range(couplings)]
     with record(generator, wanted) as seen:
-        stages.latents(speech, passage, codes, stages.Cast.one(speaker))
+        last = stages.latents(speech, passage, codes, stages.Cast.one(speaker))
     outs = [seen[name][0] for name in wanted]  # the inverse meets the last coupling first
     terms = {}
     half = outs[0].shape[1] // 2
@@ -316,7 +350,9 @@ def _written(
     first = couplings - 1
     base = _entered(speech, passage, codes, speaker)
     terms[first] = _turned(F.pad((outs[first] - base.flip(1))[:, half:], (0, 0, half, 0)), first)
-    return [_turned(base.flip(1), first), *[terms[i] for i in range(couplings)]]
+    shifts = [terms[i] for i in range(couplings)]
+    exchanged = [last - outs[0]] if generator.config.retrieval else []
+    return [_turned(base.flip(1), first), *shifts, *exchanged]
 
 
 def _turned(x: Tensor, flips: int) -> Tensor:

@@ -2,13 +2,16 @@
 
 Models that look up the reference's frames (`models/memory.py`) get the timbre by two roads: the speaker
 vector, and these frames. `common_memory` is for the frames what `common_voice` is for the vector. The
-frames reach the prior as keys and values of one attention, and so are exchanged there (`other_memory`)
-without running anything else anew. Voices without a memory have no such cause: `looks_up` says so.
+frames act at two places: the prior looks them up (keys and values of one attention), and the fine latents
+are taken from them (`models/retrieval.py`). Both read what is heard of the frames, and so it is exchanged
+there (`other_memory`); `other_look_up` and `Retrieval` exchange it for one of the two. Voices without a
+memory have no such cause: `looks_up` says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +20,16 @@ from torch import Tensor
 from ..models.attention import Attention
 from ..models.generator import Generator
 from ..models.memory import Memory
+from ..models.prior import Heard
+from ..models.retrieval import retrieved
 from ..sites import record
 from ..voice import Voice, builtin_names
 from . import replay
 from .replay import Spoken
 
 Edit = Callable[[Tensor], Tensor]
+CODES, HEARD_CODES, HEARD_LATENTS = "codes", "heard_codes", "heard_latents"
+FLOWN, RETRIEVED = "flow.couplings.0.out", "retrieved"  # before and after the retrieval
 KEYS, VALUES = "prior.memory.attn.k", "prior.memory.attn.v"
 QUERIES, READ = "prior.memory.attn.q", "prior.memory.read"
 
@@ -67,21 +74,103 @@ def keys_and_values(generator: Generator, memory: Memory) -> tuple[Tensor, Tenso
     return seen[KEYS][0], seen[VALUES][0]
 
 
+@torch.no_grad()
+def heard_of(generator: Generator, memory: Memory) -> Heard:
+    """What is heard of a memory of one row, [1, C, R] and [1, Z, R]; R may be 0."""
+    empty = torch.zeros(1, generator.config.prior.input_channels, 0)
+    return generator.heard(memory) or Heard(empty, memory.latents[..., :0])
+
+
 def other_memory(speech: Spoken) -> dict[str, Edit]:
-    """Edits of the generator: the common memory is looked up instead of the voice's own."""
+    """Edits of the generator: the common memory is heard instead of the voice's own."""
+    generator = replay.variational(speech.models)
+    heard = heard_of(generator, common_memory(speech))
+    return {HEARD_CODES: _instead(heard.features), HEARD_LATENTS: _instead(heard.latents)}
+
+
+def other_look_up(speech: Spoken) -> dict[str, Edit]:
+    """Edits of the generator: the prior looks the common memory up; the retrieval keeps the voice's own."""
     generator = replay.variational(speech.models)
     keys, values = keys_and_values(generator, common_memory(speech))
     return {KEYS: _instead(keys), VALUES: _instead(values)}
 
 
 def _instead(held: Tensor) -> Edit:
-    return lambda x: held.expand(len(x), *held.shape[1:])
+    return lambda x: _rows(held, len(x))
 
 
-def between(generator: Generator, source: Memory, target: Memory, share: Tensor) -> dict[str, Edit]:
+class Retrieval:
+    """What the retrieval of a run reads, watched, so that it can be made once more from something else.
+
+    Edits of one `Retrieval` compose: what one of them changed stays changed for the next.
+    """
+
+    def __init__(self, generator: Generator) -> None:
+        self.kept = generator.config.retrieval
+        self.features, self.z = torch.empty(0), torch.empty(0)  # [B, C, T], [B, Z, T]
+        self.heard: Heard | None = None
+
+    def edits(self, make: Callable[[], Tensor]) -> dict[str, Edit]:
+        """Watch, and put what `make` makes in the place of the retrieved latents."""
+        return {
+            CODES: self._codes,
+            HEARD_CODES: self._heard_codes,
+            HEARD_LATENTS: self._heard_latents,
+            FLOWN: self._flown,
+            RETRIEVED: lambda _: make(),
+        }
+
+    def made(self, heard: Heard | None) -> Tensor:
+        """Latents [B, Z, T] as retrieved from these frames of the reference."""
+        if heard is not None:
+            features, latents = (_rows(x, len(self.z)) for x in (heard.features, heard.latents))
+            heard = replace(heard, features=features, latents=latents)
+        return retrieved(self.z, self.features, heard, self.kept)
+
+    def from_memory(self, heard: Heard) -> Tensor:
+        """As retrieved from other frames."""
+        self.heard = heard
+        return self.made(heard)
+
+    def from_mean_codes(self) -> Tensor:
+        """As retrieved for frames that all say the same."""
+        self.features = self.features.mean(2, keepdim=True).expand_as(self.features)
+        return self.made(self.heard)
+
+    def _codes(self, codes: Tensor) -> Tensor:  # [B, 2S, C]
+        self.features, self.heard = codes.transpose(1, 2), None
+        return codes
+
+    def _heard_codes(self, codes: Tensor) -> Tensor:  # [B, C, R]
+        self.heard = Heard(codes, codes)  # the latents come next
+        return codes
+
+    def _heard_latents(self, latents: Tensor) -> Tensor:  # [B, Z, R]
+        assert self.heard is not None
+        self.heard = replace(self.heard, latents=latents)
+        return latents
+
+    def _flown(self, z: Tensor) -> Tensor:  # [B, Z, T]
+        self.z = z
+        return z
+
+
+def _rows(x: Tensor, rows: int) -> Tensor:
+    return x.expand(rows, *x.shape[1:])
+
+
+def between(
+    generator: Generator,
+    source: Memory,
+    target: Memory,
+    share: Tensor,
+    fine: tuple[Tensor, Tensor] | None = None,
+) -> dict[str, Edit]:
     """Edits that read both memories: share [B] of what is read is the target's, the rest the source's.
 
-    The way from one to the other is straight in what is read, so that it can be differentiated.
+    The way from one to the other is straight in what is read and in what is retrieved, so that it can be
+    differentiated. `fine`: fine latents [B, F, T] taken from the one and from the other, where these are held;
+    else each point finds its own frames, and the way jumps where another frame is found.
     """
     assert generator.prior.memory is not None
     attn = generator.prior.memory.attn
@@ -96,11 +185,31 @@ def between(generator: Generator, source: Memory, target: Memory, share: Tensor)
         one, other = (_found(attn, asked[0], *end) for end in ends)
         return one + share[:, None, None] * (other - one)
 
-    return {QUERIES: ask, READ: read}
+    edits: dict[str, Edit] = {QUERIES: ask, READ: read}
+    if generator.config.retrieval:
+        edits |= _between_fine(generator, source, target, share, fine)
+    return edits
+
+
+def _between_fine(
+    generator: Generator,
+    source: Memory,
+    target: Memory,
+    share: Tensor,
+    fine: tuple[Tensor, Tensor] | None,
+) -> dict[str, Edit]:
+    retrieval, kept = Retrieval(generator), generator.config.retrieval
+    heard = [heard_of(generator, memory) for memory in (source, target)]
+
+    def mixed() -> Tensor:  # [B, Z, T]
+        one, other = fine or (retrieval.made(each)[:, kept:] for each in heard)
+        return torch.cat([retrieval.z[:, :kept], one + share[:, None, None] * (other - one)], dim=1)
+
+    return retrieval.edits(mixed)
 
 
 def _found(attn: Attention, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """What queries [B, H, T, M/H] find, [B, M, T]."""
-    keys, values = (x.expand(len(query), *x.shape[1:]) for x in (keys, values))
+    keys, values = (_rows(x, len(query)) for x in (keys, values))
     mixed = F.scaled_dot_product_attention(query, keys, values, scale=attn.scale)
     return attn.out(mixed.transpose(1, 2).flatten(2)).transpose(1, 2)

@@ -4,7 +4,7 @@ An edge is patched by giving its sink the mean of what its source usually sends:
 values at text positions), speech so far -> head, head -> tokens, layer's map -> tokens, tokens -> codes,
 codes -> prior (by the encoders, by the direct path), text -> prior heads, prior -> couplings, speaker ->
 prior, speaker -> couplings; where the reference's frames are looked up, codes -> memory (what is looked
-for) and memory -> prior (whose frames they are). GPT edges are run with the speech's own dice and compared per phoneme. `words` is
+for), memory -> prior (whose frames they are) and memory -> waveform (whose fine latents are taken). GPT edges are run with the speech's own dice and compared per phoneme. `words` is
 the loss of log-probability of the tokens that were said. Keep-only and remove curves against random edges
 say whether the ranking means anything.
 """
@@ -244,8 +244,16 @@ def generator_edges(speech: Spoken, passage: Passage) -> list[Patch]:
         add("text", f"prior head {head}", {"prior.attn.z": _mean_head(head)})
     add("speaker", "prior", {"prior.mean": _shift_by(other_mean.mean(2) - own_mean.mean(2))})
     if memories.looks_up(speech):
-        add("codes", "memory", {memories.QUERIES: _mean_queries})
-        add("memory", "prior", memories.other_memory(speech))
+        add("memory", "prior", memories.other_look_up(speech))
+        looked_for: dict[str, Plain] = {memories.QUERIES: _mean_queries}
+        kind = "edge"
+        if generator.config.retrieval:
+            retrieval, kind = memories.Retrieval(generator), WATCHING
+            other = memories.heard_of(generator, memories.common_memory(speech))
+            fine = retrieval.edits(lambda: retrieval.from_memory(other))
+            made.append(("memory", "waveform", Change(kind, "memory -> waveform", generator=fine)))
+            looked_for |= retrieval.edits(retrieval.from_mean_codes)
+        made.append(("codes", "memory", Change(kind, "codes -> memory", generator=looked_for)))
     for number in range(len(generator.flow.couplings)):
         site = f"flow.couplings.{number}.out"
         own = speech.voice.speaker

@@ -60,7 +60,8 @@ def _places(names: list[str]) -> dict[str, tuple[float, float]]:
 
 
 def _column(name: str) -> int:
-    order = {"text": 0, "speech so far": 0, "speaker": 0, "tokens": 2, "codes": 3, "memory": 3}
+    order = {"text": 0, "speech so far": 0, "speaker": 0, "tokens": 2, "codes": 3, "memory": 3,
+             "waveform": 6}  # fmt: skip
     if name in order:
         return order[name]
     if name.startswith(("head", "map")):

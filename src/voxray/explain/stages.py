@@ -54,6 +54,7 @@ def latents(speech: Spoken, passage: Passage, codes: Tensor, cast: Cast) -> Tens
     if told:
         pointer = torch.tensor([passage.path]).expand(count, -1).repeat_interleave(2, dim=1)
     memory = speech.voice.memory if cast.memory is None else cast.memory
+    heard = generator.heard(replay.remembered(memory, count))
     out = generator.prior(
         features,
         torch.full((count,), features.shape[2]),
@@ -62,12 +63,13 @@ def latents(speech: Spoken, passage: Passage, codes: Tensor, cast: Cast) -> Tens
         cast.prior[..., None],
         speech.options.speed,
         pointer=pointer,
-        heard=generator.heard(replay.remembered(memory, count)),
+        heard=heard,
     )
     width, frames = out.mean.shape[1:]
     noise = replay.passage_noise(speech, passage)[:, :width, :frames]
     z = out.mean + noise * out.log_std.exp() * generator.config.noise_scale
-    return generator.flow.inverse(z, out.mask, cast.flow[..., None])
+    z = generator.flow.inverse(z, out.mask, cast.flow[..., None])
+    return generator.detailed(z, features, heard)
 
 
 def render(
