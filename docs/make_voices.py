@@ -2,8 +2,7 @@
 
     python docs/make_voices.py MODEL TEACHER_FOLDER [TARGET_FOLDER]
 
-A voice is the mean of its vectors over some clips of one voice of the teacher (Apache-2.0), and frames of
-each; no real person.
+A voice is the mean of its vectors over some clips of one voice of the teacher (Apache-2.0); no real person.
 """
 
 from __future__ import annotations
@@ -54,10 +53,12 @@ def make(model: Bundle, folder: Path, name: str) -> Voice:
         heard.append(Voice.heard(name, reference.heard_by(model), reference.rate, model))
     return replace(
         heard[0].averaged(heard[1:]),
+        memory_tokens=None,  # nobody has to be recognised, and words come out better without
+        memory_latents=None,
         language=language,
         source=f"teacher voice {speaker}, {len(paths)} clips",
         licence="Apache-2.0",
-        card=f"{about}; speaker vector and frames of synthetic speech (teacher voice {speaker}, "
+        card=f"{about}; the speaker vector of synthetic speech (teacher voice {speaker}, "
         f"{len(paths)} clips); no real person",
     )
 
