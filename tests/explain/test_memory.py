@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,16 @@ from voxray.explain.catalogue import catalogue
 from voxray.explain.ledger import Member
 from voxray.explain.patching import CLEAN, Change, Rollout, curves
 from voxray.explain.tracing import Trace, trace
+from voxray.models import retrieval
 from voxray.sites import attach, sites
+
+
+@pytest.fixture(scope="module", autouse=True)
+def trusting() -> Iterator[None]:
+    """Whatever is nearest is taken: random frames are never really alike."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retrieval, "TRUSTED", 1e9)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import torch
 from conftest import TINY, with_memory
 from voxray.bundle import Bundle
 from voxray.joining import PieceDecoder
+from voxray.models import retrieval
 from voxray.models.generator import Generator
 from voxray.models.memory import Memory
 from voxray.models.prior import Heard
@@ -16,6 +17,12 @@ from voxray.sites import record, sites
 from voxray.voice import Voice
 
 KEPT = 16
+
+
+@pytest.fixture(autouse=True)
+def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is nearest is taken: random frames are never really alike."""
+    monkeypatch.setattr(retrieval, "TRUSTED", 1e9)
 
 
 def frames(
@@ -81,6 +88,18 @@ def test_padding_and_company_change_nothing() -> None:
         mask,
     )
     assert torch.equal(nearest(z, codes, padded), wanted)
+
+
+def test_what_is_unlike_everything_heard_stays_as_predicted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(retrieval, "TRUSTED", 1.9)
+    _, _, heard = frames(60)
+    z, codes = cut(heard, 20, 36)
+    strange, foreign, _ = frames(16, seed=5)
+    found = retrieved(torch.cat([z, 4 * strange], 2), torch.cat([codes, -foreign], 2), heard, KEPT)
+    assert torch.equal(found[..., 1:14], z[..., 1:14])
+    assert torch.allclose(found[..., 18:], 4 * strange[..., 2:], atol=1e-5)
 
 
 def test_without_a_reference_nothing_changes() -> None:

@@ -4,7 +4,9 @@ What a prior predicts is a mean, and a mean sounds like nobody: the coarse laten
 spectrum) say the sound, the fine ones say whose. So each frame keeps its first `kept` latents and takes the others
 from the one frame of the reference that is nearest in code vectors and in coarse latents, over three frames running
 (nearest-neighbour regression as in kNN-VC, Baas et al. 2023, arXiv 2305.18975, with k = 1 and part of the channels).
-Nothing is learnt here; the decoder is tuned with it. Frames are found one by one: a chunk finds what the whole finds.
+Where nothing alike was heard (a sound that the reference lacks, another language) the prediction stays: the share
+taken falls from one to nothing around a cost of `TRUSTED`. Nothing is learnt here; the decoder is tuned with it.
+Frames are found one by one: a chunk finds what the whole finds.
 """
 
 from __future__ import annotations
@@ -18,13 +20,19 @@ from voxray.models.posterior_mel import PITCH_LATENTS
 from voxray.models.prior import Heard
 
 COMPARED = 24  # latents behind the pitch that tell how alike two frames are
+TRUSTED, SOFT = 1.9, 0.1  # cost at which half is taken, and over which that share falls
 REACH = 1  # frames on both sides that have to be alike, too
 
 
-@torch.no_grad()
 def nearest(z: Tensor, features: Tensor, heard: Heard) -> Tensor:
+    """Which frame of the reference is most alike, [B, T]; as `alike`."""
+    return alike(z, features, heard)[0]
+
+
+@torch.no_grad()
+def alike(z: Tensor, features: Tensor, heard: Heard) -> tuple[Tensor, Tensor]:
     """Latents [B, Z, T] and code vectors [B, C, T] of the frames to speak -> which frame of the reference is
-    most alike, [B, T].
+    most alike, and how unlike that one is (0: the same, 4 and more: nothing in common), [B, T] each.
     """
     codes, latents = heard.features, heard.latents.to(z)
     mine = F.normalize(neighbours(features), dim=1).transpose(1, 2)  # [B, T, 3 C]
@@ -45,7 +53,8 @@ def nearest(z: Tensor, features: Tensor, heard: Heard) -> Tensor:
     total = torch.stack([padded[:, d : d + size[0], d : d + size[1]] for d in steps]).sum(0)
     if heard.mask is not None:
         total = total.masked_fill(~heard.mask[:, None], float("inf"))
-    return total.argmin(2)
+    cost, index = total.min(2)
+    return index, cost / len(steps)
 
 
 def retrieved(z: Tensor, features: Tensor, heard: Heard | None, kept: int) -> Tensor:
@@ -57,10 +66,9 @@ def retrieved(z: Tensor, features: Tensor, heard: Heard | None, kept: int) -> Te
         return z
     if features.shape[2] != z.shape[2]:
         features = F.interpolate(features, size=z.shape[2])
-    index = nearest(z, features, heard)[:, None]  # [B, 1, T]
+    index, cost = (x[:, None] for x in alike(z, features, heard))  # 2 x [B, 1, T]
     latents = heard.latents.to(z)
     fine = latents.gather(2, index.expand(-1, latents.shape[1], -1))[:, kept:]
-    if heard.mask is not None:
-        known = heard.mask.any(1)[:, None, None]
-        fine = torch.where(known, fine, z[:, kept:])
+    taken = torch.sigmoid((TRUSTED - cost) / SOFT)  # [B, 1, T]; nothing where no frame counts
+    fine = taken * fine + (1.0 - taken) * z[:, kept:]
     return torch.cat([z[:, :kept], fine], dim=1)
