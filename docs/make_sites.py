@@ -84,17 +84,6 @@ def shipped() -> BundleConfig:
     return BundleConfig(**json.loads(text)["config"])
 
 
-def idle(config: BundleConfig) -> set[str]:
-    """Sites that nothing passes in such a model: it remembers nothing of the reference, or retrieves nothing."""
-    generator = config.generator
-    names = set()
-    if not generator.prior.memory_width:
-        names |= {"generator.heard_codes", "generator.heard_latents"}
-    if isinstance(generator, GeneratorConfig) and not generator.retrieval:
-        names.add("generator.retrieved")
-    return names
-
-
 def page() -> str:
     """The whole file."""
     parts = [HEAD]
@@ -105,9 +94,7 @@ def page() -> str:
     ):
         bundle = Bundle.build(config)
         places = catalogue({name: getattr(bundle, name) for name in wanted})
-        without = idle(config)
-        passed = [place for place in places if place.name not in without]
-        parts.append(f"\n## {title}\n\n{table(passed)}\n")
+        parts.append(f"\n## {title}\n\n{table(places)}\n")
     return "".join(parts)
 
 

@@ -21,11 +21,12 @@ import command
 import numpy as np
 import torch
 
+from voxray.audio import speech_gain
 from voxray.text import Phoneme, Phonemes
 from voxray.train.align import teacher_spans
 from voxray.train.label import FRAME, WORST_MATCH
 from voxray.train.pitch import f0_track
-from voxray.train.prepare import LONGEST, loudness_gain
+from voxray.train.prepare import LONGEST
 from voxray.train.store import RATE, TOKEN, Entry, Store, write_index
 from voxray.train.workers import ahead
 
@@ -91,7 +92,7 @@ def keep(clip: Spoken) -> Kept | None:
     if not SHORTEST <= len(wave) / RATE <= LONGEST or not wave.any():
         return None
     padded = np.zeros(-(-len(wave) // TOKEN) * TOKEN, np.float32)
-    padded[: len(wave)] = wave * loudness_gain(wave)
+    padded[: len(wave)] = wave * speech_gain(wave)
     stored = (np.clip(padded, -1, 1) * 32767).astype("<i2")
     seconds = tuple(frames * SECONDS_PER_FRAME for frames in clip.frames)
     job = clip.job

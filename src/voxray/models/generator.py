@@ -72,8 +72,10 @@ class Generator(nn.Module):
         codes = torch.zeros(config.codebook_size, config.prior.input_channels)
         self.register_buffer("codebook", codes)
         self.codes = Site()  # [B, 2S, C]
-        self.heard_codes, self.heard_latents = Site(), Site()  # [B, C, R], [B, Z, R]
-        self.retrieved = Site()  # [B, Z, T]
+        looks_up = bool(config.prior.memory_width)
+        self.heard_codes = Site() if looks_up else None  # [B, C, R]
+        self.heard_latents = Site() if looks_up else None  # [B, Z, R]
+        self.retrieved = Site() if config.retrieval else None  # [B, Z, T]
 
     @staticmethod
     def _hearing(config: GeneratorConfig) -> LinearLatents | None:
@@ -112,7 +114,9 @@ class Generator(nn.Module):
 
     def heard(self, memory: Memory | None) -> Heard | None:
         """What the prior looks up of a reference; None: nothing."""
-        if memory is None or not self.config.prior.memory_width or not memory.frames:
+        if memory is None or not memory.frames:
+            return None
+        if self.heard_codes is None or self.heard_latents is None:
             return None
         mask = None
         if memory.lengths is not None:
@@ -124,7 +128,7 @@ class Generator(nn.Module):
 
     def detailed(self, z: Tensor, features: Tensor, heard: Heard | None) -> Tensor:
         """Latents [B, Z, T] with the fine ones of the reference, of models that retrieve them."""
-        if not self.config.retrieval:
+        if self.retrieved is None:
             return z
         return self.retrieved(retrieved(z, features, heard, self.config.retrieval))
 
