@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from .joining import Wave
-from .synthesis import WordTime
+from .synthesis import WordTime, timed_words
 from .text import Phonemes
 
 TOKEN_SECONDS = 0.04
@@ -45,9 +45,4 @@ class Assembly:
             word = phonemes.items[item].word
             if word >= 0:
                 spans[word] = (spans.get(word, (begin, 0.0))[0], begin + TOKEN_SECONDS)
-        words, now = [], 0.0
-        for index, word in enumerate(phonemes.words):
-            begin, end = spans.get(index, (now, now))
-            words.append(WordTime(word.text, begin, end, word.start, word.end))
-            now = end
-        return words
+        return timed_words(phonemes, spans)

@@ -6,6 +6,7 @@ and token_times [S] (when, in seconds: pauses lie between tokens); latents [C, T
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,18 @@ class WordTime:
     end_s: float
     start: int = 0
     end: int = 0
+
+
+def timed_words(phonemes: Phonemes, spans: Mapping[int, tuple[float, float]]) -> list[WordTime]:
+    """When each word is said, from the `spans` in seconds that are known; one without begins and ends
+    where the word before it ended.
+    """
+    words, now = [], 0.0
+    for index, word in enumerate(phonemes.words):
+        begin, end = spans.get(index, (now, now))
+        words.append(WordTime(word.text, begin, end, word.start, word.end))
+        now = end
+    return words
 
 
 @dataclass(frozen=True)

@@ -175,8 +175,10 @@ def test_generators_without_it_do_as_before(tiny: Bundle) -> None:
     assert tiny.generator.config.retrieval == 0
     z, codes, heard = frames(10)
     assert tiny.generator.detailed(z, codes, heard) is z
-    plain = Generator(TINY.generator)
-    both = Generator(TINY.generator.model_copy(update={"retrieval": KEPT}))
+    prior = TINY.generator.prior.model_copy(update={"memory_width": 128})
+    looking = TINY.generator.model_copy(update={"prior": prior})
+    plain = Generator(looking)
+    both = Generator(looking.model_copy(update={"retrieval": KEPT}))
     assert plain.state_dict().keys() == both.state_dict().keys()
 
 
@@ -185,3 +187,8 @@ def test_a_memory_of_nothing_is_none(remembering: Bundle) -> None:
     generator = remembering.generator
     empty = Memory(torch.zeros(1, 0, dtype=torch.long), torch.zeros(1, 96, 0))
     assert torch.equal(generator.detailed(z, codes, generator.heard(empty)), z)
+
+
+def test_a_model_without_a_memory_cannot_retrieve() -> None:
+    with pytest.raises(ValueError, match="memory_width"):
+        Generator(TINY.generator.model_copy(update={"retrieval": KEPT}))

@@ -21,7 +21,7 @@ from ..bundle import RATE, Bundle
 from ..joining import monotone_path
 from ..options import SynthesisOptions
 from ..pieces import check_text, closed
-from ..synthesis import Synthesis, WordTime
+from ..synthesis import Synthesis, WordTime, timed_words
 from ..text import Phonemes, TextPipeline
 from ..voice import Voice
 from .replay import Passage, Spoken
@@ -104,12 +104,7 @@ def word_times(phonemes: Phonemes, times: Sequence[PhonemeTime]) -> list[WordTim
         if time.word >= 0:
             begin = spans.get(time.word, (time.start_s, 0.0))[0]
             spans[time.word] = (begin, time.end_s)
-    words, now = [], 0.0
-    for index, word in enumerate(phonemes.words):
-        begin, end = spans.get(index, (now, now))
-        words.append(WordTime(word.text, begin, end, word.start, word.end))
-        now = end
-    return words
+    return timed_words(phonemes, spans)
 
 
 def uniform(trace: Trace) -> Alignment:

@@ -81,6 +81,8 @@ class Generator(nn.Module):
     def _hearing(config: GeneratorConfig) -> LinearLatents | None:
         """How a reference's latents are heard, of models that look them up."""
         if not config.prior.memory_width:
+            if config.retrieval:
+                raise ValueError("retrieval: there is nothing to retrieve without memory_width")
             return None
         if not isinstance(config.posterior, MelPosteriorConfig):
             raise ValueError("memory_width: the look-up needs the posterior encoder `MelPosterior`")

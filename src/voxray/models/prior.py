@@ -202,14 +202,8 @@ class Prior(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """What the reference's frames add to the hidden [B, D, T] and to the mean [B, Z, T]."""
         if heard is None:
-            empty = features[:, :, :0]
-            return memory(
-                features,
-                joint,
-                empty,
-                joint.new_zeros(len(joint), self.config.latent_channels, 0),
-                None,
-            )
+            nothing = joint.new_zeros(len(joint), self.config.latent_channels, 0)
+            return memory(features, joint, features[:, :, :0], nothing, None)
         unlike = heard.latents - direct.codes(direct.around(heard.features))  # [B, Z, R]
         return memory(features, joint, heard.features, unlike, heard.mask)
 

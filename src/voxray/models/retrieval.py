@@ -41,9 +41,8 @@ def alike(z: Tensor, features: Tensor, heard: Heard) -> tuple[Tensor, Tensor]:
     ours, others = z[:, shape].transpose(1, 2), latents[:, shape].transpose(1, 2)
     apart = torch.cdist(ours, others, compute_mode="donot_use_mm_for_euclid_dist").square()
     cost = 2.0 - 2.0 * mine @ theirs + apart / COMPARED  # [B, T, R]
-    if (
-        heard.mask is not None
-    ):  # behind the last frame that counts stands that frame, as at the edge
+    if heard.mask is not None:
+        # Behind the last frame that counts stands that frame, as at the edge.
         last = (heard.mask.sum(1, keepdim=True) - 1).clamp_min(0)
         place = torch.arange(cost.shape[2], device=cost.device).minimum(last)  # [B, R]
         cost = cost.gather(2, place[:, None].expand_as(cost))
