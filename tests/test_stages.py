@@ -13,17 +13,23 @@ from conftest import TINY, speechlike
 from voxray import audio
 from voxray.bundle import Bundle
 from voxray.config import MelPosteriorConfig
+from voxray.models.generator import Generator
 from voxray.pipeline import Pipeline, SynthesisOptions
 from voxray.text import TextPipeline, check
+from voxray.tokens.content import ContentEncoder
+from voxray.tokens.quantiser import Quantiser
 from voxray.train import stages
 from voxray.train.autoencoder import AutoencoderTraining
 from voxray.train.content import ContentTraining
+from voxray.train.finished import content_parts
 from voxray.train.gpt import GPTTraining
 from voxray.train.joint import JointTraining
-from voxray.train.polish import PolishTraining
+from voxray.train.label import check_stamp, stamp
+from voxray.train.polish import Listener, PolishTraining, train_polish, words_loss
 from voxray.train.prepare import add_pitch, prepare
 from voxray.train.prior import PriorTraining
 from voxray.train.refit import RefitTraining, refit_content
+from voxray.train.restart import run_restart
 from voxray.train.tuning import training_parts
 from voxray.voice import Voice
 
@@ -109,12 +115,90 @@ def test_a_model_is_trained_joined_saved_and_speaks(store: Path, tmp_path: Path)
     assert not np.array_equal(other.audio, made.audio)
 
 
+def test_a_model_is_taken_apart_and_trained_on(store: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    content = ContentTraining(model=CONTENT, batch_clips=2, crop_frames=60, free_steps=1, **SHORT)
+    stages.run_content(store, runs / "content", content.model_dump_json(), lambda line: None)
+    copy = AutoencoderTraining(model=GENERATOR, batch=2, segment_frames=40, **SHORT)
+    prior = PriorTraining(model=GENERATOR, batch=2, segment_tokens=20, **SHORT)
+    parts = [copy.model_dump_json(), prior.model_dump_json()]
+    none = ['{"steps": 0}', '{"steps": 0}']
+    stages.run_generator(store, runs / "generator", *parts, lambda line: None, *none)
+    gpt = GPTTraining(model=GPT, batch=2, max_tokens=60, max_phones=40, **SHORT)
+    stages.run_gpt(store, runs / "gpt", gpt.model_dump_json(), lambda line: None)
+    first = stages.bundle_runs(runs, "small")
+    first.save(tmp_path / "model")
+    stages.save_training_parts(runs, tmp_path / "model")
+
+    again, lines = tmp_path / "again", []
+    (store / "hidden.f16").unlink()
+    run_restart(store, again, tmp_path / "model", say=lines.append)
+    assert (store / "said.i16").is_file() and (store / "hidden.f16").is_file()
+    assert any("as recorded" in line for line in lines)
+    same = stages.bundle_runs(again, "small")
+    for part in ("gpt", "generator", "content"):
+        known = getattr(first, part).state_dict()
+        for name, value in getattr(same, part).state_dict().items():
+            assert torch.allclose(value, known[name], rtol=2e-3, atol=2e-3), (part, name)
+    with pytest.raises(FileExistsError, match="another folder"):
+        run_restart(store, again, tmp_path / "model")
+
+    still = {"steps": 0, "model": json.loads(GENERATOR.model_dump_json())}
+    polish = PolishTraining(
+        model=GENERATOR, batch=2, segment_tokens=20, alone=1, words=1.0, content=str(again / "content"),
+        prior_scale=0.5, **SHORT,
+    )  # fmt: skip
+    rows = [json.dumps(still)] * 3 + [polish.model_dump_json()]
+    stages.run_generator(store, again / "generator", *rows[:2], lambda line: None, *rows[2:])
+    log = (again / "generator" / "polish" / "log.jsonl").read_text(encoding="utf-8")
+    assert '"words"' in log
+    assert stages.bundle_runs(again).config.generator == GENERATOR
+
+    (tmp_path / "model" / "training.safetensors").unlink()
+    with pytest.raises(ValueError, match="training.safetensors"):
+        run_restart(store, tmp_path / "third", tmp_path / "model")
+
+
+def test_words_are_lost_where_another_thing_is_said() -> None:
+    listener = Listener(ContentEncoder(CONTENT), Quantiser(CONTENT))
+    wave = torch.from_numpy(np.stack([speechlike(1.6), speechlike(1.6)[::-1].copy()]))
+    wave = torch.nn.functional.interpolate(wave[:, None], scale_factor=1.5)[:, 0].requires_grad_()
+    loss = words_loss(listener, wave, wave.detach())
+    other = words_loss(listener, wave.flip(0), wave.detach())
+    assert float(loss) < 1e-5 < float(other)
+    other.backward()
+    assert wave.grad is not None and bool(wave.grad.abs().sum() > 0)
+    assert not any(p.requires_grad for p in listener.parameters())
+
+
+def test_polishing_for_words_needs_somebody_who_hears_them(store: Path, tmp_path: Path) -> None:
+    content = ContentTraining(model=CONTENT, batch_clips=2, crop_frames=60, free_steps=1, **SHORT)
+    stages.run_content(store, tmp_path / "content", content.model_dump_json(), lambda line: None)
+    polish = PolishTraining(model=GENERATOR, batch=2, segment_tokens=20, words=1.0, **SHORT)
+    with pytest.raises(ValueError, match="content"):
+        train_polish(store, tmp_path / "polish", Generator(GENERATOR), polish)
+
+
+def test_labels_of_another_front_end_are_refused(store: Path, tmp_path: Path) -> None:
+    stamp(store)
+    check_stamp(store)
+    (store / "text.json").write_text('{"fingerprint": "0123"}', encoding="utf-8")
+    gpt = GPTTraining(model=GPT, batch=2, max_tokens=60, max_phones=40, **SHORT)
+    with pytest.raises(ValueError, match="front end 0123, this one is"):
+        stages.run_gpt(store, tmp_path / "gpt", gpt.model_dump_json(), lambda line: None)
+    content = ContentTraining(model=CONTENT, batch_clips=2, crop_frames=60, **SHORT)
+    with pytest.raises(ValueError, match="voxray text check"):
+        stages.run_content(
+            store, tmp_path / "content", content.model_dump_json(), lambda line: None
+        )
+
+
 def test_an_encoder_learns_new_clips_while_its_tokens_keep_their_meaning(
     store: Path, tmp_path: Path
 ) -> None:
     content = ContentTraining(model=CONTENT, batch_clips=2, crop_frames=60, free_steps=1, **SHORT)
     stages.run_content(store, tmp_path / "content", content.model_dump_json(), lambda line: None)
-    encoder, quantiser, readout = stages.content_parts(tmp_path / "content")
+    encoder, quantiser, readout = content_parts(tmp_path / "content")
     book = quantiser.codebook.clone()
     before = [p.clone() for p in encoder.parameters()]
     config = RefitTraining(model=CONTENT, rounds=2, batch_clips=2, crop_frames=60, **SHORT)

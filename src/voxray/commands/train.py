@@ -1,4 +1,4 @@
-"""`voxray train content|generator|gpt|article|bundle`: run one stage on a store, settings from JSON files."""
+"""`voxray train content|generator|gpt|article|bundle|restart|warp`: one stage on a store, settings as JSON."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ import typer
 
 
 class Stage(str, Enum):
-    """What can be trained; `bundle` joins finished runs into a model."""
+    """What can be trained; `bundle` joins finished runs into a model, `restart` takes one apart; `warp` writes
+    a store with more timbres."""
 
     content = "content"
     generator = "generator"
     gpt = "gpt"
     article = "article"
     bundle = "bundle"
+    restart = "restart"
+    warp = "warp"
 
 
 def train(
-    stage: Annotated[Stage, typer.Argument(help="What to train; bundle: join finished runs.")],
+    stage: Annotated[
+        Stage, typer.Argument(help="What to train; bundle: join runs; restart: go on from a model.")
+    ],
     data: Annotated[
         Path, typer.Argument(help="A store made by `data prepare`; for bundle: the runs' folder.")
     ],
@@ -41,6 +46,16 @@ def train(
     start: Annotated[
         Path | None, typer.Option("--start", help="For content: Whisper tiny's torch file.")
     ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", help="For restart: a model; default: the built-in one."),
+    ] = None,
+    speakers: Annotated[
+        Path | None, typer.Option("--speakers", help="For restart: resemblyzer's pretrained.pt.")
+    ] = None,
+    factors: Annotated[
+        str, typer.Option(help="For warp: speeds at which people's clips are played, too.")
+    ] = "0.87,1.15",
     devices: Annotated[
         int, typer.Option(min=1, help="Processes; all but content and bundle. Needs voxray[train].")
     ] = 1,
@@ -66,6 +81,16 @@ def train(
 
         chosen = ArticleTraining.model_validate_json(given)
         launch(devices, train_article, data, output, chosen, _say, accelerator=accelerator)
+    elif stage is Stage.restart:
+        from ..train.restart import run_restart
+
+        run_restart(data, output, model, speakers, _say)
+    elif stage is Stage.warp:
+        from ..train.warp import write_warped
+
+        speeds = [float(word) for word in factors.split(",")]
+        added = write_warped(data, output, speeds, lambda entry: not entry.synthetic)
+        _say(f"{added} clips of new timbres in {output}; `voxray train restart` goes on with them")
     else:
         stages.bundle_runs(data).save(output)
         stages.save_training_parts(data, output)

@@ -23,7 +23,7 @@ from voxray.tokens.content import ContentEncoder, Readout
 from voxray.tokens.quantiser import Quantiser
 
 from .feed import Feed, half, place
-from .label import FRAME, Label, levels, read_labels
+from .label import FRAME, Label, check_stamp, levels, read_labels
 from .run import Run, Say, Schedule, Task, fit, silent
 from .store import Entry, Store
 
@@ -167,6 +167,7 @@ def train_content(
     folder: Path, out: Path, encoder: ContentEncoder, config: ContentTraining, say: Say = silent
 ) -> tuple[ContentEncoder, Quantiser, Readout]:
     """Train on a store with `hidden.f16`, `f0.f16` and `labels.jsonl`; resumes from `out`."""
+    check_stamp(folder)
     torch.manual_seed(config.seed)  # initial weights only
     quantiser, readout = Quantiser(config.model), Readout(config.model)
     run = Run(out, {"content": encoder, "quantiser": quantiser, "readout": readout})

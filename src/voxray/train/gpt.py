@@ -21,7 +21,7 @@ from voxray.models.gpt import GPT
 from voxray.sites import record
 
 from .feed import Feed, half, place
-from .label import Label, read_labels
+from .label import Label, check_stamp, read_labels
 from .run import Run, Say, Schedule, Task, fit, silent
 from .store import Entry, Store
 
@@ -207,6 +207,7 @@ def gpt_losses(
 
 def train_gpt(folder: Path, out: Path, config: GPTTraining, say: Say = silent) -> GPT:
     """Train on a store with tokens and labels; resumes from `out`."""
+    check_stamp(folder)
     torch.manual_seed(config.seed)  # initial weights only
     model = GPT(config.model.model_copy(update={"dropout": config.dropout}))
     device = place(config)

@@ -21,6 +21,7 @@ from .align import forced_spans, teacher_spans
 from .store import Entry, Store
 
 FRAME = 480  # samples per label frame
+STAMP = "text.json"  # which front end read a store's texts
 WORST_MATCH = 1.2  # of 2.0: mean score of a Needleman-Wunsch column
 
 
@@ -30,6 +31,30 @@ class Label:
 
     ids: np.ndarray
     spans: np.ndarray
+
+
+def stamp(folder: Path) -> None:
+    """Note which text front end the labels of a store were made with."""
+    row = json.dumps({"fingerprint": TextPipeline().fingerprint})
+    (folder / STAMP).write_text(row + "\n", encoding="utf-8")
+
+
+def check_stamp(folder: Path) -> None:
+    """ValueError where a store's labels were made with another text front end than today's."""
+    path = folder / STAMP
+    if path.is_file():
+        made = json.loads(path.read_text(encoding="utf-8"))["fingerprint"]
+        check_front_end(f"the labels in {folder}", made, TextPipeline())
+
+
+def check_front_end(what: str, made: str, text: TextPipeline) -> None:
+    """ValueError where `what` was made with another front end than `text`; "": nobody knows."""
+    if made and made != text.fingerprint:
+        raise ValueError(
+            f"{what} were made with the text front end {made}, this one is {text.fingerprint}: a model must "
+            "learn and speak with one; label anew (`voxray data prepare`), or install the versions that "
+            "`voxray text check` names"
+        )
 
 
 def label_teacher(
@@ -48,6 +73,7 @@ def label_teacher(
             if progress:
                 progress(i + 1, len(store.entries))
     beside.replace(folder / "labels.jsonl")
+    stamp(folder)
     return dict(report)
 
 

@@ -8,7 +8,8 @@ with the small spectral discriminators of UnivNet (Jang et al. 2021). All but th
 
 With `prior_scale` the prior, the flow and the speaker encoder learn along, and with `likeness` the wave made
 has to sound like the reference's speaker to a pretrained speaker encoder (speaker consistency loss, Casanova et
-al. 2022, YourTTS, eq. 1; segments of at least 1.6 s).
+al. 2022, YourTTS, eq. 1; segments of at least 1.6 s). With `words` it has to sound to the content encoder as the recording
+does: its vectors before quantisation are compared, so that no likeness is bought with words.
 """
 
 from __future__ import annotations
@@ -17,16 +18,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from voxray.config import SpectralDiscriminatorConfig
 from voxray.models.discriminators import Judgement, SpectralDiscriminators
 from voxray.models.generator import Generator
 from voxray.models.posterior_mel import PITCH_LATENTS, pitch_latents
+from voxray.tokens.content import ContentEncoder
+from voxray.tokens.quantiser import Quantiser
 
 from .autoencoder import spectral_loss
 from .feed import Feed, half, place
+from .finished import content_parts
 from .losses import adversarial_loss, discriminator_loss, feature_loss
 from .prior import PriorTraining, predict, remember, withheld
 from .run import Run, Say, Task, fit, silent
@@ -48,6 +52,10 @@ class PolishTraining(PriorTraining):
     prior_scale: float = 0.0  # share of the rate at which prior, flow and speaker encoder learn
     likeness: float = 0.0  # weight of the speaker consistency loss
     teacher: str = ""  # its encoder: resemblyzer's pretrained.pt
+    words: float = (
+        0.0  # weight of the content encoder's distance from what it hears in the recording
+    )
+    content: str = ""  # its run: a folder made by `voxray train content` or `restart`
     alone: int = 100  # steps that the discriminators learn alone before they are listened to
 
 
@@ -110,10 +118,35 @@ def polish_losses(
 
 def likeness_loss(teacher: SpeakerTeacher, made: Tensor, target: Tensor) -> Tensor:
     """1 - cosine of what the teacher hears in waves [B, N] at 24 kHz and the speakers' targets [B, E]."""
-    size = made.shape[1] // 3 * 3
-    spectrum = torch.fft.rfft(made[:, :size].float())[:, : size // 3 + 1]
-    low = torch.fft.irfft(spectrum, n=size // 3 * 2) * (2 / 3)  # 16 kHz
-    return 1.0 - torch.cosine_similarity(teacher(low), target, dim=1).mean()
+    return 1.0 - torch.cosine_similarity(teacher(_lowered(made)), target, dim=1).mean()
+
+
+def _lowered(wave: Tensor) -> Tensor:
+    """Waves [B, N] at 24 kHz -> [B, 2 N // 3] at 16 kHz, so that a gradient passes."""
+    size = wave.shape[1] // 3 * 3
+    spectrum = torch.fft.rfft(wave[:, :size].float())[:, : size // 3 + 1]
+    return torch.fft.irfft(spectrum, n=size // 3 * 2) * (2 / 3)
+
+
+class Listener(nn.Module):
+    """The content encoder up to its quantiser, standing still; hears waves [B, N] at 24 kHz."""
+
+    def __init__(self, encoder: ContentEncoder, quantiser: Quantiser) -> None:
+        super().__init__()
+        self.encoder, self.quantiser = encoder, quantiser
+        self.requires_grad_(False).eval()
+
+    def forward(self, wave: Tensor) -> Tensor:
+        """The vectors that are to be quantised: [B, S, C]."""
+        with half(wave.device):
+            return self.quantiser.project(self.encoder(_lowered(wave))).float()
+
+
+def words_loss(listener: Listener, made: Tensor, wave: Tensor) -> Tensor:
+    """1 - cosine of the content vectors of waves made and recorded, [B, N] each at 24 kHz."""
+    with torch.no_grad():
+        wanted = listener(wave)
+    return 1.0 - torch.cosine_similarity(listener(made), wanted, dim=2).mean()
 
 
 def train_polish(
@@ -132,6 +165,7 @@ def train_polish(
     for part in parts:
         part.requires_grad_(learn).eval()  # without dropout, as when speaking
     teacher = _teacher(config, data).to(device) if config.likeness else None
+    listener = _listener(config).to(device) if config.words else None
 
     def make(number: int) -> list[Tensor]:
         return data.aligned(config, np.random.default_rng((config.seed, number)))
@@ -148,6 +182,8 @@ def train_polish(
         )
         if teacher is not None:
             rows["likeness"] = likeness_loss(teacher, made, batch[8])
+        if listener is not None:
+            rows["words"] = words_loss(listener, made, batch[0])
         return rows
 
     def validate() -> dict[str, float]:
@@ -181,7 +217,16 @@ def _weights(config: PolishTraining) -> dict[str, float]:
         "features": config.adversary,
         "discriminator": 1.0,
     }
-    return {**weights, "likeness": config.likeness} if config.likeness else weights
+    wanted = {"likeness": config.likeness, "words": config.words}
+    return {**weights, **{name: weight for name, weight in wanted.items() if weight}}
+
+
+def _listener(config: PolishTraining) -> Listener:
+    """The content encoder whose opinion counts; ValueError without it."""
+    if not config.content:
+        raise ValueError("words: give `content`, the folder of the content encoder's run")
+    encoder, quantiser, _ = content_parts(Path(config.content))
+    return Listener(encoder, quantiser)
 
 
 def _teacher(config: PolishTraining, data: Aligned) -> SpeakerTeacher:

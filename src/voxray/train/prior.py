@@ -26,6 +26,7 @@ from voxray.sites import record
 
 from .content import SILENCE
 from .feed import Feed, half, place
+from .label import check_stamp
 from .run import Run, Say, Schedule, Task, fit, silent
 from .segments import LATENTS, Aligned, memory_of, sample_latents, spoilt, write_latents
 from .start import start_prior
@@ -201,6 +202,7 @@ def train_prior(
     folder: Path, out: Path, model: Generator, config: PriorTraining, say: Say = silent
 ) -> Generator:
     """Train on a store with tokens and labels; `model` holds trained posterior and decoder."""
+    check_stamp(folder)
     data, held = Aligned(folder), Aligned(folder, "dev")
     device = place(config)
     model.to(device)

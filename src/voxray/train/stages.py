@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import safetensors.torch
 import torch
-from torch import Tensor
 
 from voxray.bundle import Bundle
 from voxray.config import BundleConfig
 from voxray.models.generator import Generator
 from voxray.models.posterior_mel import MelPosterior
 from voxray.text import TextPipeline
-from voxray.tokens.content import ContentEncoder, Readout
-from voxray.tokens.quantiser import Quantiser
+from voxray.tokens.content import ContentEncoder
 
 from .autoencoder import AutoencoderTraining, train_autoencoder
 from .content import (
@@ -35,6 +33,7 @@ from .content import (
     write_tokens,
 )
 from .feed import place
+from .finished import settings_of, state_of
 from .gpt import GPTTraining, train_gpt
 from .joint import JointTraining, train_joint
 from .label import align_people
@@ -90,15 +89,6 @@ def run_gpt(data: Path, out: Path, settings: str, say: Say) -> None:
     train_gpt(data, out, GPTTraining.model_validate_json(settings), say)
 
 
-def content_parts(run: Path) -> tuple[ContentEncoder, Quantiser, Readout]:
-    """What a content run has trained."""
-    model, state = _settings(run, ContentTraining).model, _state(run)
-    parts = (ContentEncoder(model), Quantiser(model), Readout(model))
-    for part, name in zip(parts, ("content", "quantiser", "readout"), strict=True):
-        part.load_state_dict(state[name])
-    return parts
-
-
 def bundle_runs(runs: Path, name: str = "mini", training: str = "") -> Bundle:
     """The averaged weights of `runs/content`, `runs/gpt` and the last part of `runs/generator` that was
     trained, as one model.
@@ -107,26 +97,26 @@ def bundle_runs(runs: Path, name: str = "mini", training: str = "") -> Bundle:
     last, kind = _last_part(runs / "generator")
     config = BundleConfig(
         name=name,
-        content=_settings(content, ContentTraining).model,
-        generator=_settings(last, kind).model,
-        gpt=_settings(gpt, GPTTraining).model,
+        content=settings_of(content, ContentTraining).model,
+        generator=settings_of(last, kind).model,
+        gpt=settings_of(gpt, GPTTraining).model,
         fingerprint=TextPipeline().fingerprint,
         temperature=TEMPERATURE,
         repetition_penalty=REPETITION_PENALTY,
         training=training,
     )
     bundle = Bundle.build(config)
-    state = _state(content)
+    state = state_of(content)
     bundle.content.load_state_dict(state["content"])
     bundle.quantiser.load_state_dict(state["quantiser"])
     whole = Generator(config.generator)
-    whole.load_state_dict(_state(last)["generator"])
+    whole.load_state_dict(state_of(last)["generator"])
     if whole.hearing is not None and isinstance(whole.posterior, MelPosterior):
         whole.hearing.same_as(whole.posterior)
     whole.posterior = None
     bundle.generator.load_state_dict(whole.state_dict())
     bundle.generator.codebook.copy_(bundle.quantiser.codebook)
-    bundle.gpt.load_state_dict(_state(gpt)["gpt"])
+    bundle.gpt.load_state_dict(state_of(gpt)["gpt"])
     return bundle
 
 
@@ -134,7 +124,7 @@ def save_training_parts(runs: Path, target: Path) -> None:
     """Write `training.safetensors` beside a bundle's weights: posterior and readout, which only tuning and
     probing need; fp16.
     """
-    generator, content = _state(_last_part(runs / "generator")[0]), _state(runs / "content")
+    generator, content = state_of(_last_part(runs / "generator")[0]), state_of(runs / "content")
     state = {k: v for k, v in generator["generator"].items() if k.startswith("posterior.")}
     state.update({f"readout.{k}": v for k, v in content["readout"].items()})
     halves = {k: v.half().contiguous() for k, v in state.items()}
@@ -159,20 +149,3 @@ def _last_part(generator: Path) -> tuple[Path, type[PriorTraining]]:
         if (generator / name / "state.pt").is_file():
             return generator / name, kind
     return generator / "prior", PriorTraining
-
-
-def _settings(folder: Path, kind: type[Settings]) -> Settings:
-    path = folder / "settings.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"no run in {folder}: train that stage first")
-    return kind.model_validate_json(path.read_text(encoding="utf-8"))
-
-
-def _state(folder: Path) -> dict[str, dict[str, Tensor]]:
-    """The modules of a run, averages in place of the last weights."""
-    path = folder / "state.pt"
-    raw: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    for name, value in raw.get("average", {}).items():
-        module, key = name.split(".", 1)
-        raw["modules"][module][key] = value
-    return raw["modules"]

@@ -31,6 +31,7 @@ from voxray.tokens.content import Readout
 from .adapters import adapt, merge
 from .autoencoder import spectral_loss
 from .gpt import GPTTraining, Sequences, gpt_losses
+from .label import check_front_end
 from .prior import guide_loss, mel_error, predict, remember
 from .run import Run, Say, silent, warm
 from .segments import Aligned, memory_of, sample_latents
@@ -319,6 +320,7 @@ def tune(
     say: Say = silent,
 ) -> dict[str, dict[str, float]]:
     """Tune the bundle in place, generator first; returns each part's best row. Resumes from `out`."""
+    check_front_end(f"the weights of {bundle.name}", bundle.fingerprint, bundle.text_pipeline())
     out.mkdir(parents=True, exist_ok=True)
     (out / "settings.json").write_text(config.model_dump_json(indent=1), encoding="utf-8")
     rows: dict[str, dict[str, float]] = {}

@@ -17,7 +17,7 @@ import numpy as np
 
 from voxray.audio import resample
 
-from .label import read_labels
+from .label import STAMP, read_labels
 from .store import RATE, TOKEN, Entry, Store, write_index
 
 LABELS = "labels_people.jsonl"
@@ -64,6 +64,8 @@ def write_warped(
     (out / LABELS).write_text("\n".join(lines) + "\n", encoding="utf-8")
     (out / "labels.jsonl").write_bytes((folder / "labels.jsonl").read_bytes())
     (out / "codebook.npy").write_bytes((folder / "codebook.npy").read_bytes())
+    if (folder / STAMP).is_file():
+        (out / STAMP).write_bytes((folder / STAMP).read_bytes())
     write_index(out, entries)
     return len(rows)
 

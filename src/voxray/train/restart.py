@@ -1,0 +1,75 @@
+"""From a model's folder back to runs that can be trained on: what `train bundle` joined is taken apart again.
+
+In: a prepared store and a model with its `training.safetensors`. Out: the store's hidden states, tokens, labels of
+people, what the GPT would have said, speakers (with resemblyzer's weights), and `content`, `gpt`, `generator` as runs at step 0,
+from which `train gpt` and `train generator` go on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from voxray.bundle import BUILTIN, Bundle
+from voxray.models.generator import Generator
+from voxray.models.gpt import GPT
+
+from .autoencoder import AutoencoderTraining
+from .content import PAUSE_IDS, SILENCE, ContentTraining, Frames, cache_hidden, write_tokens
+from .gpt import GPTTraining
+from .label import align_people, check_front_end, check_stamp
+from .prior import PriorTraining
+from .run import Run, Say, Schedule, silent
+from .said import SAID, write_said
+from .speakers import embed_speakers
+from .store import Store
+from .tuning import training_parts
+
+
+def run_restart(
+    data: Path, out: Path, model: Path | None, speakers: Path | None = None, say: Say = silent
+) -> None:
+    """Fill the store and begin the runs; a store's tokens are always those of this model."""
+    home = model or BUILTIN / "mini"
+    bundle = Bundle.load(home, precision="float32")
+    check_stamp(data)
+    check_front_end(f"the weights in {home}", bundle.fingerprint, bundle.text_pipeline())
+    posterior, readout = training_parts(home, bundle)
+    if posterior is None or readout is None or not isinstance(bundle.gpt, GPT):
+        raise ValueError(
+            f"{home} holds no training.safetensors: posterior and readout are needed to train on; "
+            "`voxray train bundle` writes it"
+        )
+    width = bundle.config.content.width
+    if not Store(data).whole("hidden.f16", "float16", 480, width):
+        say("lower blocks of the content encoder, once for every clip")
+        cache_hidden(data, bundle.content, config=ContentTraining(model=bundle.config.content))
+    say("tokens of every clip, and where people say which phoneme")
+    scores = write_tokens(Frames(data, width), bundle.content, bundle.quantiser, readout)
+    for reason, count in sorted(align_people(data, scores, SILENCE, PAUSE_IDS).items()):
+        say(f"people's clips: {reason}: {count}")
+    if not Store(data).whole(SAID, "int16", 960):
+        same = write_said(data, bundle.gpt, bundle.config.temperature)
+        say(f"the GPT says {same:.2f} of the tokens as recorded")
+    if speakers is not None:
+        embed_speakers(data, speakers, Schedule())
+    generator = Generator(bundle.config.generator)
+    generator.posterior = posterior
+    known = {f"posterior.{name}": value for name, value in posterior.state_dict().items()}
+    generator.load_state_dict({**bundle.generator.state_dict(), **known})
+    parts = {"content": bundle.content, "quantiser": bundle.quantiser, "readout": readout}
+    _begin(out / "content", parts, ContentTraining(model=bundle.config.content))
+    _begin(out / "gpt", {"gpt": bundle.gpt}, GPTTraining(model=bundle.gpt.config))
+    for name, kind in (("copy", AutoencoderTraining), ("prior", PriorTraining)):
+        settings = kind(model=bundle.config.generator, steps=0)
+        _begin(out / "generator" / name, {"generator": generator}, settings)
+
+
+def _begin(folder: Path, modules: dict[str, nn.Module], settings: Schedule) -> None:
+    """A run at step 0 whose weights are known."""
+    if (folder / "state.pt").exists():
+        raise FileExistsError(f"{folder} holds a run already; name another folder")
+    run = Run(folder, modules)
+    run.save()
+    run.describe(settings)
