@@ -3,7 +3,11 @@
     python benchmarks/quality.py --quick                       # about ten minutes on two cores
     python benchmarks/quality.py --json out.json               # everything, three seeds
     python benchmarks/quality.py --texts mine.tsv --references my_speakers/ --json out.json
+    python benchmarks/quality.py --keep runs/quality           # goes on where it was stopped
     python benchmarks/quality.py --baseline                    # judge the teacher and real people
+
+A whole run takes hours: with `--keep`, each clip's score is on disk as it is made, and `--share 0/2` and
+`--share 1/2` beside each other fill two cores (`--threads 1`); a run without `--share` then writes the table.
 
 Needs the extra `eval` and the judges' weights (`python -m voxray.evaluate.fetch`). Exit code 1: a
 goal was missed; 2: it could not be run.
@@ -25,6 +29,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from quality_parts import Part, kept_scores, part_of
 
 from voxray.evaluate import baseline, harness, report, sets
 from voxray.evaluate.fetch import DEFAULT_FOLDER
@@ -123,8 +128,10 @@ def _interleaved(clips: Sequence[Clip]) -> list[Clip]:
     return [clip for _, clip in sorted(ranked, key=lambda item: item[0])]
 
 
-def run(plan: Plan, judges: Judges, cache: Path) -> tuple[list[Score], list[str]]:
-    """All rows' scores, and what is to be said about them."""
+def run(
+    plan: Plan, judges: Judges, cache: Path, part: Part, keep: Path | None = None
+) -> tuple[list[Score], list[str]]:
+    """The scores of what is left of all rows, and what is to be said about them."""
     from voxray.evaluate import rows
 
     strangers = {language: _strangers(plan.clips, language) for language in LANGUAGES}
@@ -139,9 +146,13 @@ def run(plan: Plan, judges: Judges, cache: Path) -> tuple[list[Score], list[str]
             language: cloned.usable(strangers[language], plan.speakers) if wanted else []
             for language in LANGUAGES
         }
-        for name, takes in _takes(plan, rows, cloned, usable, pool, folder):
+        for name, takes in _takes(plan, rows, cloned, usable, pool, folder, part):
             began = time.perf_counter()
-            made = list(harness.score(takes, judges, casting))
+            made: list[Score] = []
+            for score in harness.score(takes, judges, casting):
+                made.append(score)
+                if keep is not None:
+                    baseline.append(keep, [score])
             print(f"{name}: {len(made)} clips in {time.perf_counter() - began:.0f} s", flush=True)
             scores += made
         casting.save()
@@ -174,17 +185,18 @@ def _takes(
     usable: dict[str, list[Reference]],
     pool: list[Reference],
     folder: Path,
+    part: Part,
 ) -> Iterator[tuple[str, Iterator[harness.Take]]]:
     options = dict(plan.options, model=plan.model)
     speak = harness.engine_speak
     if "built-in" in plan.rows:
         known = rows.builtin_references(HERE / "builtin_voices.tsv", pool)
         tasks = rows.builtin(plan.lines, plan.seeds, known, options)
-        yield "built-in voices", (speak(task) for task in tasks)
+        yield "built-in voices", (speak(task) for task in part.left(tasks))
     for name, cross in (("zero-shot", False), ("cross-language", True)):
         if name in plan.rows:
             tasks = rows.zero_shot(plan.lines, plan.seeds, usable, cloned, options, cross=cross)
-            yield name, (speak(task) for task in tasks)
+            yield name, (speak(task) for task in part.left(tasks))
     if "ladder" in plan.rows:
         pairs = []
         for language in LANGUAGES:  # Mandarin people here have no human transcripts: the teacher's
@@ -192,7 +204,7 @@ def _takes(
             speakers = [*usable[language], *cloned.usable(theirs, 2)]
             own = [c for c in (*plan.clips, *plan.teacher) if c.language == language]
             pairs += rows.rung_clips(speakers, own, plan.ladder_clips)
-        yield "ladder", rows.ladder(pairs, cloned, folder, options, speak)
+        yield "ladder", rows.ladder(list(part.clips(pairs)), cloned, folder, options, speak)
 
 
 def write(
@@ -307,6 +319,8 @@ def main(
     ] = DEFAULT_FOLDER,
     recogniser: Annotated[str | None, typer.Option(help="Another Whisper, by name.")] = None,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
+    keep: Annotated[Path | None, typer.Option(help="Folder of scores to go on from.")] = None,
+    share: Annotated[str, typer.Option(help="Do every N-th task only: 0/2, 1/2.")] = "0/1",
 ) -> None:
     """Measure the table of goals."""
     chosen = _checked(rows)
@@ -330,8 +344,14 @@ def main(
         print(f"{measure_baseline(plan, judges)} clips judged, kept in {BASELINE.name}")
         scores, notes = baseline.read(BASELINE), []
     else:
-        made, notes = run(plan, judges, judges_folder / "embeddings.npz")
-        scores = [*made, *kept]
+        before = kept_scores(keep)
+        part = part_of(share, before)
+        mine = keep / f"scores.{part.number}.jsonl" if keep else None
+        made, notes = run(plan, judges, judges_folder / "embeddings.npz", part, mine)
+        if part.of > 1:
+            print(f"{len(made)} clips judged; without --share the table is written")
+            return
+        scores = [*before, *made, *kept]
     default = None if texts_file else RESULTS / ("baseline.md" if only_baseline else "quality.md")
     missed, unknown = write(scores, notes, facts_of_run(), out, markdown or default)
     # A goal that a whole run leaves open is not reached.
