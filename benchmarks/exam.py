@@ -1,6 +1,7 @@
 """The explainers' own exam: planted causes and unplanted twins; is the right cause ranked first?
 
-    python benchmarks/exam.py                    # 24 chains, 12 couplings, 12 speaker dimensions, and twins
+    python benchmarks/exam.py                    # 24 chains, 12 couplings, 12 speaker dimensions,
+                                                 # 8 look-ups and 8 retrievals, and twins
     python benchmarks/exam.py --quick --json out.json
 
 Each tool sees a model whose cause of an event was wired in, and knows nothing of it; then a twin in which
@@ -24,8 +25,8 @@ import typer
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "exam"))
 from sitting import SITTINGS, Mark
 
-MODELS = {"chain": 24, "coupling": 12, "speaker": 12}
-QUICK = {"chain": 3, "coupling": 2, "speaker": 2}
+MODELS = {"chain": 24, "coupling": 12, "speaker": 12, "look_up": 8, "retrieval": 8}
+QUICK = {"chain": 3, "coupling": 2, "speaker": 2, "look_up": 2, "retrieval": 2}
 RIGHT, FALSE = 0.95, 0.05
 RESULTS = Path(__file__).parent / "results" / "exam.md"
 
@@ -65,7 +66,7 @@ def table(marks: list[Mark]) -> tuple[str, bool]:
 
 
 def main(
-    quick: Annotated[bool, typer.Option(help="Seven models instead of 48.")] = False,
+    quick: Annotated[bool, typer.Option(help="Eleven models instead of 64.")] = False,
     out: Annotated[Path | None, typer.Option("--json", help="Write every mark here.")] = None,
     keep: Annotated[bool, typer.Option(help="Write the table to benchmarks/results.")] = False,
 ) -> None:

@@ -1,22 +1,26 @@
 """What the rows of `benchmarks/explain.py` share: the model, traces made once, teacher clips with times.
 
-A row is a function `row_NAME(plan)` in a file `explain_rows_*.py` that returns `Row`s.
+A row is a function `row_NAME(plan)` in a file `explain_rows_*.py` that returns `Row`s. `Results` keeps them,
+in a JSON file if wanted, and reads back what an earlier run left there.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from voxray import audio
-from voxray.bundle import Bundle
+from voxray.bundle import BUILTIN, Bundle
 from voxray.explain import Trace, trace
 from voxray.explain.statistics import Interval
-from voxray.explain.tokens import Utterance
+from voxray.explain.tokens import TokenCorpus, Utterance, collect
 from voxray.synthesis import WordTime
 from voxray.text import Phonemes
 from voxray.train.align import teacher_spans
@@ -24,6 +28,19 @@ from voxray.train.corpus import Clip, read_manifest
 
 HERE = Path(__file__).resolve().parent
 WHOLE, QUICK = 50, 6  # utterances
+NEED_NO_TRACES = (
+    "alignment",
+    "two_languages",
+    "roles",
+    "token_purity",
+    "token_probes",
+    "unlabelled_units",
+    "map",
+    "loops",
+)
+NEED_SHORT = ("sound_completeness", "sensitivity", "layers_of_pitch", "concept", "weighted_head")
+NEED_TIMED = ("alignment", "ledger")
+NEED_CORPUS = ("token_purity", "token_probes", "unlabelled_units", "map", "ledger")
 GOOD_MATCH = 1.0  # of our phonemes with the teacher's symbols; below, the clip's times are not used
 
 
@@ -41,6 +58,7 @@ class Row:
     met: bool | None = None
     unit: str = ""
     note: str = ""
+    data: dict[str, Any] | None = None  # what else a later step needs
 
     def value(self) -> str:
         """The figure as text."""
@@ -66,6 +84,79 @@ class Row:
         made = asdict(self)
         made["figure"] = self.figure.to_json() if isinstance(self.figure, Interval) else self.figure
         return made
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Row:
+        """Back from plain data."""
+        made = cls(**data)
+        if isinstance(data["figure"], dict):
+            made = replace(made, figure=Interval(**data["figure"]))
+        return made
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one row's function gave, and the seconds it took."""
+
+    rows: list[Row]
+    seconds: float
+
+
+class Results:
+    """Rows by the name of their function, in the order of `names`; kept in a file as they come."""
+
+    def __init__(self, weights: str, quick: bool, path: Path | None, names: list[str]) -> None:
+        self.weights, self.quick, self.path, self.names = weights, quick, path, names
+        self.found: dict[str, Found] = {}
+        if path is not None and path.is_file():
+            self._read(path)
+
+    def _read(self, path: Path) -> None:
+        try:
+            data = json.loads(path.read_text("utf-8"))
+            same = data["weights"] == self.weights and data["quick"] == self.quick
+            found = {
+                name: Found([Row.from_json(row) for row in part["rows"]], part["seconds"])
+                for name, part in data["found"].items()
+            }
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} holds no figures of this benchmark: name another") from error
+        if not same:
+            raise ValueError(f"{path} is of other weights or another size of run: name another")
+        self.found = found
+
+    def add(self, name: str, rows: list[Row], seconds: float) -> None:
+        """Show and keep a row's figures."""
+        for row in rows:
+            print(f"{row.line()}   ({name}, {seconds:.0f} s)", flush=True)
+        self.found[name] = Found(rows, seconds)
+        if self.path is None:
+            return
+        record = {
+            "weights": self.weights,
+            "quick": self.quick,
+            "found": {
+                n: {"seconds": round(f.seconds, 1), "rows": [row.to_json() for row in f.rows]}
+                for n, f in self.ordered()
+            },
+        }
+        part = self.path.with_name(f".{self.path.name}.part")
+        part.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", "utf-8")
+        part.replace(self.path)
+
+    def ordered(self) -> list[tuple[str, Found]]:
+        """In the order of the files."""
+        return [(name, self.found[name]) for name in self.names if name in self.found]
+
+    @property
+    def rows(self) -> list[Row]:
+        """All figures."""
+        return [row for _, found in self.ordered() for row in found.rows]
+
+    @property
+    def seconds(self) -> float:
+        """What all rows took."""
+        return sum(found.seconds for found in self.found.values())
 
 
 @dataclass(frozen=True)
@@ -104,17 +195,66 @@ class Plan:
         return Bundle.builtin() if self.model is None else Bundle.load(self.model)
 
     @cached_property
+    def weights(self) -> str:
+        """Short digest of the weights that are measured."""
+        folder = BUILTIN / "mini" if self.model is None else self.model
+        path = folder / "weights.safetensors"
+        if not path.is_file():
+            raise FileNotFoundError(f"no weights.safetensors in {folder.name}")
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+    def prepare(self, names: list[str]) -> None:
+        """Make what several rows share, before they part ways."""
+        if any(name not in NEED_NO_TRACES for name in names):
+            _ = self.traces
+        if any(name in NEED_SHORT for name in names):
+            _ = self.short_traces
+        if any(name in NEED_TIMED for name in names) and self.has_teacher:
+            _ = self.timed
+        if any(name in NEED_CORPUS for name in names) and self.has_teacher:
+            _ = self.corpus
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether the teacher's speech lies there."""
+        return self._manifest.is_file()
+
+    @property
+    def _manifest(self) -> Path:
+        return self.shared / "teacher" / "speech" / "manifest.tsv"
+
+    @cached_property
+    def corpus(self) -> tuple[TokenCorpus, list[Timed]]:
+        """Tokens of teacher clips with exact phoneme times."""
+        clips = list(self._timed("train", 100 if self.quick else 450))
+        said = [clip.utterance() for clip in clips]
+        return collect(self.models, said, supervised=True), clips
+
+    @cached_property
     def texts(self) -> list[str]:
         """Half English, half Mandarin sentences that are in no training text."""
-        found: list[list[str]] = []
-        for language in ("en", "zh"):
-            lines = (HERE / "texts" / f"{language}.tsv").read_text("utf-8").splitlines()[1:]
-            rows = [line.split("\t") for line in lines]
-            found.append([row[1] for row in rows if row[3] == "sentence"])
+        return self._mixed([_texts(language, "sentence") for language in ("en", "zh")])
+
+    @cached_property
+    def short_texts(self) -> list[str]:
+        """The shortest of each language, for what costs many runs of the generator an utterance."""
+        found = [_texts(language, "short", "sentence") for language in ("en", "zh")]
+        return self._mixed([sorted(texts, key=len) for texts in found])
+
+    @cached_property
+    def other_traces(self) -> list[Trace]:
+        """Ten utterances (two, quick) that are not among the short ones: to choose on."""
+        rest = [text for text in self._pool() if text not in set(self.short_texts)]
+        return [trace(text, seed=7, model=self.models) for text in rest[: 2 if self.quick else 10]]
+
+    def _pool(self) -> list[str]:
+        found = [sorted(_texts(language, "sentence"), key=len) for language in ("en", "zh")]
+        return [text for pair in zip(*found, strict=True) for text in pair]
+
+    def _mixed(self, found: list[list[str]]) -> list[str]:
         half = (self.count + 1) // 2
-        return [text for pair in zip(*[texts[:half] for texts in found]) for text in pair][
-            : self.count
-        ]
+        pairs = zip(*[texts[:half] for texts in found], strict=True)
+        return [text for pair in pairs for text in pair][: self.count]
 
     @cached_property
     def traces(self) -> list[Trace]:
@@ -122,16 +262,17 @@ class Plan:
         return [trace(text, seed=7, model=self.models) for text in self.texts]
 
     @cached_property
+    def short_traces(self) -> list[Trace]:
+        """The same of the short texts."""
+        return [trace(text, seed=7, model=self.models) for text in self.short_texts]
+
+    @cached_property
     def timed(self) -> list[Timed]:
         """Unseen teacher clips with exact times."""
         return list(self._timed("test", 120 if not self.quick else 24))
 
-    def train_clips(self, most: int) -> list[Timed]:
-        """Teacher clips of many speakers, evenly over the list."""
-        return list(self._timed("train", most))
-
     def _timed(self, split: str, most: int) -> Iterator[Timed]:
-        path = self.shared / "teacher" / "speech" / "manifest.tsv"
+        path = self._manifest
         if not path.is_file():
             raise Unmeasured(f"no teacher speech in {self.shared.name}/: give --shared")
         clips = [clip for clip in read_manifest(path) if clip.split == split]
@@ -145,6 +286,11 @@ class Plan:
                 yield Timed(
                     clip, wave, rate, phonemes, spans * 0.02, _words(phonemes, spans * 0.02)
                 )
+
+
+def _texts(language: str, *kinds: str) -> list[str]:
+    lines = (HERE / "texts" / f"{language}.tsv").read_text("utf-8").splitlines()[1:]
+    return [row[1] for row in (line.split("\t") for line in lines) if row[3] in kinds]
 
 
 def _words(phonemes: Phonemes, spans: np.ndarray) -> list[WordTime]:

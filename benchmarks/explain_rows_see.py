@@ -13,15 +13,15 @@ import torch
 from explain_plan import Plan, Row, Unmeasured
 
 from voxray import tts
-from voxray.explain import alignment, attribution, faithfulness, heads, probes, replay
-from voxray.explain.conductance import layer_conductance
-from voxray.explain.ledger import conductance
-from voxray.explain.properties import Span
+from voxray.explain import alignment, attribution, faithfulness, heads, replay
 from voxray.explain.report import report_of
 from voxray.explain.statistics import auroc, bootstrap, mean, median, ratio
 from voxray.joining import monotone_path
-from voxray.models.generator import Generator, GeneratorOutput
+from voxray.models.generator import Generator
 from voxray.sites import Site, record, sites
+
+STEPS = 16  # of integrated gradients; their error is a row of its own
+SOUND_STEPS = {"pitch": 32, "energy": 32, "speaker": 64}  # the way to the likeness is the roughest
 
 
 def p90(values: np.ndarray) -> float:
@@ -189,13 +189,13 @@ def row_completeness(plan: Plan) -> Iterator[Row]:
     for made in plan.traces:
         part = made.passages[0].passage
         for baseline in attribution.BASELINES:
-            scores = attribution.text_to_tokens(made.spoken, part, baseline=baseline, steps=32)
+            scores = attribution.text_to_tokens(made.spoken, part, baseline=baseline, steps=STEPS)
             skipped += scores.skipped
             if not scores.skipped:
                 errors.append(100 * scores.completeness_error)
     figure = bootstrap(errors, median)
     yield Row(
-        "IG completeness, phonemes -> log-probability, 32 steps",
+        f"IG completeness, phonemes -> log-probability, {STEPS} steps",
         figure,
         "median <= 1 %",
         figure.value <= 1,
@@ -207,19 +207,19 @@ def row_completeness(plan: Plan) -> Iterator[Row]:
 
 
 def row_sound_completeness(plan: Plan) -> Iterator[Row]:
-    """The same for the sound; energy and likeness with the run's F0 held."""
+    """The same for the sound of short texts; energy and likeness with the run's F0 held."""
     if not isinstance(plan.models.generator, Generator):
         raise Unmeasured("this model makes its sound by flow matching")
-    some = plan.traces[: 3 if plan.quick else 20]
-    for name in ("pitch", "energy", "speaker"):
+    some = plan.short_traces
+    for name, steps in SOUND_STEPS.items():
         errors, gaps = [], []
         for made in some:
             part = made.passages[0].passage
-            scores = attribution.generator_to_sound(made.spoken, part, name, steps=32)
+            scores = attribution.generator_to_sound(made.spoken, part, name, steps=steps)
             if not scores.skipped:
                 errors.append(100 * scores.completeness_error)
-            if name != "speaker" and not plan.quick:
-                gaps.append(attribution.text_to_sound(made.spoken, part, name, steps=4).gap or 0.0)
+            if name != "speaker":
+                gaps.append(attribution.text_to_sound(made.spoken, part, name, steps=1).gap or 0.0)
         figure = bootstrap(errors, median) if len(errors) >= 3 else None
         note = (
             f"gap of soft decoding, mean |.| {np.mean(np.abs(gaps)):.2f} {attribution.UNITS[name]}"
@@ -228,7 +228,7 @@ def row_sound_completeness(plan: Plan) -> Iterator[Row]:
         )
         met = None if figure is None else figure.value <= 1
         yield Row(
-            f"IG completeness, codes and speaker -> {name}, 32 steps",
+            f"IG completeness, codes and speaker -> {name}, {steps} steps",
             figure,
             "median <= 1 %",
             met,
@@ -242,7 +242,7 @@ def row_deletion(plan: Plan) -> Iterator[Row]:
     top, random, gradient, agree, noise = [], [], [], [], []
     for number, made in enumerate(plan.traces):
         part = made.passages[0].passage
-        scores = attribution.text_to_tokens(made.spoken, part, steps=16).scores
+        scores = attribution.text_to_tokens(made.spoken, part, steps=STEPS).scores
         cut = faithfulness.deletion(made.spoken, part, scores, seed=number)
         top.append(cut.top)
         random.append(cut.random)
@@ -265,10 +265,10 @@ def row_deletion(plan: Plan) -> Iterator[Row]:
 def row_sensitivity(plan: Plan) -> Iterator[Row]:
     """How much the scores move when the read rows move a little."""
     worst = []
-    for made in plan.traces[: 3 if plan.quick else 20]:
+    for made in plan.short_traces:
         part = made.passages[0].passage
-        scores = attribution.text_to_tokens(made.spoken, part, steps=16).scores
-        worst.append(faithfulness.sensitivity(made.spoken, part, scores, draws=2, steps=16))
+        scores = attribution.text_to_tokens(made.spoken, part, steps=STEPS).scores
+        worst.append(faithfulness.sensitivity(made.spoken, part, scores, draws=2, steps=STEPS))
     figure = bootstrap(worst, mean)
     yield Row(
         "sensitivity of IG to 2 % noise, largest relative change",
@@ -276,77 +276,6 @@ def row_sensitivity(plan: Plan) -> Iterator[Row]:
         "<= 0.2",
         figure.value <= 0.2,
     )
-
-
-def row_layers_of_pitch(plan: Plan) -> Iterator[Row]:
-    """Which layers, and which couplings, a change of pitch flows through."""
-    if not isinstance(plan.models.generator, Generator):
-        raise Unmeasured("this model makes its sound by flow matching")
-    some = plan.traces[: 3 if plan.quick else 20]
-    layers = [
-        layer_conductance(m.spoken, m.passages[0].passage, "pitch", steps=8).by_layer()
-        for m in some
-    ]
-    for number in range(len(layers[0])):
-        figure = bootstrap([shares[number] for shares in layers])
-        yield Row(
-            f"pitch: share of conductance, GPT layer {number}",
-            figure,
-            note="correlational; absolute, sums to 1",
-        )
-    coupled: dict[str, list[float]] = {}
-    for made in some:
-        for name, share in _couplings(plan, made).items():
-            coupled.setdefault(name, []).append(share)
-    for name, shares in coupled.items():
-        yield Row(
-            f"pitch: share of conductance, {name}",
-            bootstrap(shares),
-            note="correlational; absolute, sums to 1",
-        )
-
-
-def _couplings(plan: Plan, made) -> dict[str, float]:
-    part = made.passages[0].passage
-    codes = plan.models.generator.codebook[list(part.tokens)]
-    ways = (attribution.neutral_codes(made.spoken, part), codes)
-    speaker = made.spoken.voice.speaker
-    read_off = attribution.reader(made.spoken, part, "pitch", Span())
-    found = conductance(
-        made.spoken,
-        part,
-        lambda z: read_off.function(GeneratorOutput(z.new_zeros(0), z, z.new_zeros(0))),
-        ways,
-        (torch.zeros_like(speaker), speaker),
-        steps=8,
-    )
-    total = sum(abs(value) for value in found.parts.values()) or 1.0
-    return {name: abs(value) / total for name, value in found.parts.items()}
-
-
-def row_two_languages(plan: Plan) -> Iterator[Row]:
-    """Do a sentence and its translation meet in the GPT's layers? Against shuffled pairs."""
-    lines = (Path(__file__).parent / "texts" / "translations.tsv").read_text("utf-8").splitlines()
-    pairs = [tuple(line.split("\t")) for line in lines[1:]]
-    made = probes.bilingual(plan.models, pairs)
-    for number, layer in enumerate(made.layers):
-        note = f"shuffled {made.shuffled[number]:.3f}, p = {made.p[number]:.3f}"
-        yield Row(f"translation retrieval MRR, {layer}", made.mrr[number], note=note)
-    happy = probes.word_likeness(plan.models, "happy", "开心")
-    sad = probes.word_likeness(plan.models, "happy", "冰箱")
-    yield Row(
-        "happy / 开心, cosine in the last layer",
-        float(happy[-1]),
-        note=f"happy / 冰箱 (refrigerator): {sad[-1]:.3f}",
-    )
-
-
-def row_roles(plan: Plan) -> Iterator[Row]:
-    """Does the verb attend to its object more than to a lure?"""
-    made = probes.role_binding(plan.models)
-    yield Row("role binding, all heads", made.mean, note="chance 0.5; correlational")
-    note = f"layer {made.best_head[0]}, head {made.best_head[1]}, chosen on the other half; p = {made.best_p:.3f}"
-    yield Row("role binding, best head, held out", made.best_held_out, note=note)
 
 
 def row_cost(plan: Plan) -> Iterator[Row]:

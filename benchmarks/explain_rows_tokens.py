@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -10,24 +10,15 @@ from explain_plan import Plan, Row, Unmeasured
 
 from voxray.explain import ledger, probes, tokens, units
 from voxray.explain.ledger import Member
+from voxray.explain.statistics import Interval
 from voxray.explain.tokens import TokenCorpus
 from voxray.models.generator import Generator
 from voxray.text.inventory import sound
 
 
-def corpus(plan: Plan) -> tuple[TokenCorpus, list]:
-    """Tokens of teacher clips with exact phoneme times; made once."""
-    held = getattr(plan, "_corpus", None)
-    if held is None:
-        clips = plan.train_clips(150 if plan.quick else 900)
-        made = tokens.collect(plan.models, [clip.utterance() for clip in clips], supervised=True)
-        held = plan._corpus = (made, clips)  # type: ignore[attr-defined]
-    return held
-
-
 def row_token_purity(plan: Plan) -> Iterator[Row]:
     """How well codes name phones, against chance and against MFCC k-means at equal K."""
-    made, _ = corpus(plan)
+    made, _ = plan.corpus
     figure = tokens.over_utterances(tokens.pnmi, made, made.symbols, draws=30)
     low = tokens.floor(tokens.pnmi, made.codes, made.symbols)
     note = f"supervised tokens; {len(made)} tokens, K = {made.size}, shuffled floor {low:.3f}"
@@ -77,7 +68,7 @@ def row_token_purity(plan: Plan) -> Iterator[Row]:
 
 def row_token_probes(plan: Plan) -> Iterator[Row]:
     """Voicing and aspiration from the code vectors, on held-out speakers; speaker leakage."""
-    made, _ = corpus(plan)
+    made, _ = plan.corpus
     rows = np.random.default_rng(0).permutation(len(made))[:6000]
     consonant = rows[[made.kinds[i] == "consonant" for i in rows]]
     for name in ("voiced", "aspirated"):
@@ -124,7 +115,7 @@ def row_token_probes(plan: Plan) -> Iterator[Row]:
 
 def row_unlabelled_units(plan: Plan) -> Iterator[Row]:
     """The same figures for 100 units learnt from sound alone (article quantiser, autoencoder)."""
-    made, clips = corpus(plan)
+    made, clips = plan.corpus
     learner, _ = units.learn_units(
         [clip.wave for clip in clips], clips[0].rate, steps=150 if plan.quick else 1500
     )
@@ -139,35 +130,45 @@ def row_unlabelled_units(plan: Plan) -> Iterator[Row]:
         made, codes=codes, codebook=learner.encoder.quantiser.codebook.numpy(), supervised=False
     )
     simple, _ = tokens.kmeans(made.mfcc, 100, rounds=8)
-    for name, labels in (
-        ("vowel / consonant / silence purity", made.kinds),
-        ("PNMI", made.symbols),
-    ):
-        measure = tokens.pnmi if name == "PNMI" else tokens.phone_purity
-        figure = tokens.over_utterances(measure, other, labels, draws=30)
-        low, plain = tokens.floor(measure, codes, labels), measure(simple, labels)
-        yield Row(
-            f"without labels, K = 100: {name}",
-            figure,
-            note=f"shuffled {low:.3f}, MFCC k-means {plain:.3f}",
-        )
+    yield from _unlabelled("PNMI", tokens.pnmi, other, made.symbols, simple)
+    purity = "vowel / consonant / silence"
+    yield from _unlabelled(purity, tokens.phone_purity, other, made.kinds, simple)
+    rows = np.flatnonzero(made.kinds == "consonant")
+    consonants = _part(other, rows)
     for name in ("voiced", "aspirated"):
-        rows = made.kinds == "consonant"
-        labels = np.asarray([str(getattr(sound(str(s)), name)) for s in made.symbols[rows]])
-        value, low = (
-            tokens.phone_purity(codes[rows], labels),
-            tokens.floor(tokens.phone_purity, codes[rows], labels),
+        labels = np.asarray([str(getattr(sound(str(s)), name)) for s in consonants.symbols])
+        yield from _unlabelled(
+            f"{name} consonants", tokens.phone_purity, consonants, labels, simple[rows]
         )
-        yield Row(
-            f"without labels, K = 100: purity of {name} among consonants",
-            value,
-            note=f"shuffled {low:.3f}, MFCC k-means {tokens.phone_purity(simple[rows], labels):.3f}",
-        )
+
+
+def _part(made: TokenCorpus, rows: np.ndarray) -> TokenCorpus:
+    """Some rows of a corpus."""
+    columns = ("codes", "symbols", "speakers", "utterances", "f0", "vectors", "mfcc")
+    return replace(made, **{name: getattr(made, name)[rows] for name in columns})
+
+
+def _unlabelled(
+    name: str,
+    measure: Callable[[np.ndarray, np.ndarray], float],
+    made: TokenCorpus,
+    labels: np.ndarray,
+    simple: np.ndarray,
+) -> Iterator[Row]:
+    """A figure, and where it stands between shuffled codes (0) and codes that tell all (1)."""
+    figure = tokens.over_utterances(measure, made, labels, draws=100)
+    low = tokens.floor(measure, made.codes, labels)
+    note = f"shuffled {low:.3f}, MFCC k-means {measure(simple, labels):.3f}"
+    yield Row(f"without labels, K = 100: {name}", figure, note=note)
+    ends = (figure.value, figure.low, figure.high)
+    value, least, most = ((end - low) / max(1e-9, 1 - low) for end in ends)
+    yield Row(f"without labels, K = 100: {name}, way from shuffled to pure",
+              Interval(value, least, most, figure.count), note=note)  # fmt: skip
 
 
 def row_map(plan: Plan) -> Iterator[Row]:
     """Are neighbours on the map neighbours?"""
-    made, _ = corpus(plan)
+    made, _ = plan.corpus
     for method in ("tsne", "umap"):
         try:
             drawn = tokens.token_map(made, made.kinds, method=method)
@@ -188,7 +189,7 @@ def row_ledger(plan: Plan) -> Iterator[Row]:
     if not isinstance(plan.models.generator, Generator):
         raise Unmeasured("this model makes its sound by flow matching")
     by_speaker: dict[str, object] = {}
-    for clip in plan.timed + corpus(plan)[1]:
+    for clip in plan.timed + plan.corpus[1]:
         if "+" not in clip.clip.speaker and len(clip.wave) / clip.rate > 2:
             by_speaker.setdefault(clip.clip.speaker, clip)
     chosen = list(by_speaker.items())[: 4 if plan.quick else 10]
@@ -201,8 +202,11 @@ def row_ledger(plan: Plan) -> Iterator[Row]:
         )
         for name, c in chosen
     ]
-    speech = max(plan.traces, key=lambda made: len(made.passages[0].passage.tokens)).spoken
-    made = ledger.ledger(speech, members)
+    lengths = [len(opened.passages[0].passage.tokens) for opened in plan.traces]
+    speech = plan.traces[int(np.argsort(lengths)[len(lengths) // 2])].spoken
+    count = len(members)
+    pairs = [(i, (i + step) % count) for step in range(1, min(4, count)) for i in range(count)]
+    made = ledger.ledger(speech, members, pairs=pairs)
     yield Row(
         "timbre ledger, sum of the shares",
         made.total,
@@ -213,6 +217,8 @@ def row_ledger(plan: Plan) -> Iterator[Row]:
     )
     for part, share in made.shares.items():
         yield Row(f"timbre ledger, {part}", share, note="share of the likeness")
+    yield Row("timbre ledger, tokens and speaker vector together", made.path,
+              note="share of the likeness; the rest is remembered of the reference")  # fmt: skip
     yield Row("timbre ledger, interaction", made.interaction)
     guesses = [
         ledger.gradient_shares(speech, members[i], members[i + 1], steps=8)

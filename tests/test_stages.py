@@ -25,7 +25,8 @@ from voxray.train.finished import content_parts
 from voxray.train.gpt import GPTTraining
 from voxray.train.joint import JointTraining
 from voxray.train.label import check_stamp, stamp
-from voxray.train.polish import Listener, PolishTraining, train_polish, words_loss
+from voxray.train.listening import Listener, words_loss
+from voxray.train.polish import PolishTraining, train_polish
 from voxray.train.prepare import add_pitch, prepare
 from voxray.train.prior import PriorTraining
 from voxray.train.refit import RefitTraining, refit_content

@@ -64,6 +64,7 @@ class Bundle:
     content: nn.Module
     quantiser: Quantiser
     precision: Precision = field(default="float32", kw_only=True)
+    weights_hash: str = field(default="", kw_only=True)  # SHA-256 of the file; empty: of no file
 
     default_precision: ClassVar[Precision] = "float32"
     quick: ClassVar[bool] = True  # float32 tokens from fp16 copies of the weights that fp16 holds
@@ -101,6 +102,7 @@ class Bundle:
             checkpoint.restore(getattr(bundle, part), state, part)
         del state  # as large as the model
         bundle.ready(precision or bundle.default_precision)
+        bundle.weights_hash = checkpoint.weights_hash(folder)
         return bundle
 
     @classmethod

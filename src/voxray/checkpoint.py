@@ -70,6 +70,11 @@ def save(
     _drop_others(folder, header["weights"]["file"])
 
 
+def weights_hash(folder: str | Path) -> str:
+    """SHA-256 of the weights, as the config names it; `load` refuses weights that differ."""
+    return str(_read_header(Path(folder))["weights"]["sha256"])
+
+
 def load(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The config and the tensors (floats as float32, on the CPU); ValueError names the file that is
     wrong.

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from .bundle import Bundle
     from .pieces import Piece
     from .text import Phonemes
+    from .voice import Voice
     from .watch import Watch
 
 Wave = NDArray[np.float32]
 SiteEdits = Mapping[str, Callable[..., Tensor]]
 NONE: SiteEdits = {}
+PARTS = ("on", "check", "record", "by_word", "warnings")
 
 
 @dataclass(frozen=True)
@@ -111,10 +113,14 @@ class Intervention(Protocol):
         """The edits as data, for the record of what was made."""
         ...
 
+    def warnings(self, models: Bundle, voice: Voice) -> list[str]:
+        """What the edits will not reach of this voice, in words."""
+        ...
+
 
 def intervention(value: Any) -> Any:
     """Refuse what is no intervention, in words a user understands."""
-    if value is None or all(hasattr(value, name) for name in ("on", "check", "record", "by_word")):
+    if value is None or all(hasattr(value, name) for name in PARTS):
         return value
     raise ValueError(
         "edits are made by voxray.steer: steer.load('edits.json') or steer.Edits((...)), "

@@ -109,6 +109,7 @@ class Job:
         if edits is None:
             return None
         edits.check(self.models)
+        self.made.warnings.extend(edits.warnings(self.models, self.voice))
         if not edits.by_word:
             return None
         ahead = Script(self.script.text, pipeline.text, self.options.language, 0)
@@ -319,6 +320,7 @@ class Job:
             timings=dict(made.timings),
             fingerprint=self.fingerprint,
             model=self.models.name,
+            model_hash=self.models.weights_hash,
             voice=self.voice.name,
             options=self.options.model_dump(mode="json", exclude={"seed"}, exclude_defaults=True),
             edits=[] if self.options.edits is None else self.options.edits.record(),
@@ -443,5 +445,6 @@ class Pipeline:
             timings=made.timings,
             fingerprint=self.text.fingerprint,
             model=self.models.name,
+            model_hash=self.models.weights_hash,
             voice=voice.name,
         )

@@ -65,6 +65,7 @@ class Synthesis:
     options: dict[str, Any] = field(default_factory=dict)  # those that are not the defaults
     edits: list[dict[str, Any]] = field(default_factory=list)
     record: str = ""  # id of its record (`voxray.trust`)
+    model_hash: str = ""  # SHA-256 of the model's weights; empty: they are no file's
 
     @property
     def seconds(self) -> float:

@@ -65,12 +65,12 @@ class Planted:
     truth: dict[str, str]
 
 
-def base(seed: int) -> tuple[Bundle, torch.Generator]:
+def base(seed: int, config: BundleConfig = CONFIG) -> tuple[Bundle, torch.Generator]:
     """A small system whose latents hardly move: pitch 150 Hz, voiced, an even level."""
     dice = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        models = Bundle.build(CONFIG)
+        models = Bundle.build(config)
     gpt, generator = models.gpt, models.generator
     with torch.no_grad():
         for table in (gpt.text_embedding.weight, gpt.audio_embedding.weight):

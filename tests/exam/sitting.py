@@ -6,8 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import plants
+import plants_memory
 from plants import Planted
+from plants_memory import Remembered
 
+from voxray.explain import reference
+from voxray.explain.reference import LookUp
 from voxray.explain.timbre import rank_dimensions
 from voxray.explain.why import why
 
@@ -62,8 +66,56 @@ def speaker(seed: int, planted: bool) -> list[Mark]:
     return [Mark("dimension", seed, planted, right, ranking.certain, said)]
 
 
+def look_up(seed: int, planted: bool) -> list[Mark]:
+    """Is it what is looked up in the reference, and at which moment? The twin looks there as well: it is
+    not asked for the moment, which attention alone tells.
+    """
+    case = plants_memory.look_up(seed, planted=planted)
+    marks = _roads(case, seed, planted)
+    if planted:
+        marks.append(_moment("moment looked up", case, reference.look_ups(case.speech), seed))
+    return marks
+
+
+def retrieval(seed: int, planted: bool) -> list[Mark]:
+    """Is it the fine detail copied from the reference, and from which moment? What a twin copies was copied, too:
+    it is not asked.
+    """
+    case = plants_memory.retrieval(seed, planted=planted)
+    marks = _roads(case, seed, planted)
+    if planted:
+        marks.append(_moment("moment copied", case, reference.retrievals(case.speech), seed))
+    return marks
+
+
+def _roads(case: Remembered, seed: int, planted: bool) -> list[Mark]:
+    """The road of the memory against the other road, couplings, heads of the prior and the speaker vector."""
+    (kind,) = case.truth
+    try:
+        answer = why(case.speech, word=case.event_word, what=case.what, draws=DRAWS)
+    except ValueError as error:
+        return [Mark(kind, seed, planted, False, False, str(error))]
+    rivals = ("look-up", "retrieval", "coupling", "prior head", "speaker")
+    ranked = [cause for cause in answer.causes if cause.kind in rivals]
+    mine = answer.of(kind)[0]
+    said = f"{ranked[0].name} ({ranked[0].share:.0%})"
+    return [Mark(kind, seed, planted, ranked[0].kind == kind, mine.certain, said)]
+
+
+def _moment(tool: str, case: Remembered, found: list[LookUp], seed: int) -> Mark:
+    """Whether the strongest moment of the word lies on the planted one."""
+    mine = next(one for one in found if one.word == case.event_word)
+    if not mine.moments or mine.nothing > 0.5:
+        return Mark(tool, seed, True, False, False, "nothing alike")
+    best = mine.moments[0]
+    right = best.start_s < case.moment[1] and best.end_s > case.moment[0]
+    return Mark(tool, seed, True, right, True, f"{best.start_s:.2f} s ({best.weight:.0%})")
+
+
 SITTINGS: dict[str, Callable[[int, bool], list[Mark]]] = {
     "chain": chain,
     "coupling": coupling,
     "speaker": speaker,
+    "look_up": look_up,
+    "retrieval": retrieval,
 }

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from test_alignment import staircase
-from tests_explain import nobody, opened, with_attention
+from tests_explain import loud, nobody, opened, with_attention
 
 from voxray.bundle import Bundle
 from voxray.explain import heads, replay, trace
@@ -84,3 +84,12 @@ def test_heads_are_kept_with_the_model(tmp_path: Path, tiny: Bundle) -> None:
         heads.load_heads(tmp_path)
     with pytest.raises(ValueError, match="no traces"):
         heads.find_alignment_heads([])
+
+
+def test_a_guess_by_gradients_ranks_heads_as_ablation_does(tiny: Bundle) -> None:
+    """To first order: where heads are moved a little only, the guess is the effect."""
+    made = opened(loud(tiny))
+    guess, truth = heads.guesses(made), heads.effects(made)
+    assert guess.shape == truth.shape == (2, 2)
+    small = opened(tiny)  # weights at the start: every head does little
+    assert np.allclose(heads.guesses(small), heads.effects(small), atol=0.02)

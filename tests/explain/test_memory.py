@@ -261,9 +261,39 @@ def test_words_are_looked_up_where_their_tokens_stand(made: Trace) -> None:
         assert 0 < best.weight <= 1 and 0 <= one.nothing < 0.5
 
 
+def test_retrievals_name_the_frames_that_were_copied(made: Trace) -> None:
+    """The latents of the run are those of the frames named, and words carry times and shares."""
+    speech, passage = made.spoken, made.spoken.passages[0]
+    weights = reference.copied(speech, passage)
+    assert weights.shape == (len(passage.tokens), 1 + speech.voice.memory.tokens.shape[1])
+    assert np.allclose(weights.sum(1), 1)
+    assert weights[:, 0].max() < 1e-6  # everything is trusted here
+    latents, heard = speech.synthesis.latents, speech.voice.memory.latents[0].numpy()
+    kept = speech.models.generator.config.retrieval
+    for token in range(0, len(passage.tokens), 5):
+        frames = [f for t in np.flatnonzero(weights[token, 1:]) for f in (2 * t, 2 * t + 1)]
+        for frame in (2 * token, 2 * token + 1):
+            apart = np.abs(heard[kept:, frames] - latents[kept:, frame, None]).max(0)
+            assert apart.min() < 1e-3
+    found = reference.retrievals(made)
+    assert [one.text for one in found] == ["Hello", "there"]
+    assert all(one.moments and one.claim == reference.COPIED for one in found)
+    assert found[0].to_json()["moments"][0]["start_s"] >= 0
+
+
+def test_frames_that_are_not_alike_stay_as_predicted(
+    made: Trace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrieval, "TRUSTED", -1e9)
+    found = reference.retrievals(made)
+    assert all(one.nothing == pytest.approx(1.0) and not one.moments for one in found)
+
+
 def test_voices_without_a_memory_look_nothing_up(made: Trace) -> None:
     with pytest.raises(ValueError, match="remembers no frames"):
         reference.look_ups(replace(made.spoken, voice=nobody()))
+    with pytest.raises(ValueError, match="retrieves no fine latents"):
+        reference.retrievals(replace(made.spoken, voice=nobody()))
 
 
 @pytest.mark.slow
@@ -272,5 +302,7 @@ def test_the_report_shows_the_look_ups(made: Trace) -> None:
 
     found = reports.report_of(made)
     assert [row["word"] for row in found.to_json()["look_ups"]] == ["Hello", "there"]
-    assert 'id="reference"' in page(found)
+    assert [row["word"] for row in found.to_json()["retrievals"]] == ["Hello", "there"]
+    shown = page(found)
+    assert 'id="reference"' in shown and "copied from" in shown
     assert not any(site.live for site in sites(made.models.generator).values())

@@ -16,6 +16,7 @@ from serving import Open, body, code, key
 from voxray.commands import main
 from voxray.serve import logs
 from voxray.serve.limits import PerMinute
+from voxray.serve.sockets import Sockets
 from voxray.trust import access, audit, records
 
 SPEECH = "/v1/audio/speech"
@@ -142,7 +143,7 @@ def test_the_command_starts_the_service(
     monkeypatch.setattr("uvicorn.run", lambda app, **how: started.append((app, how)))
     assert main(["serve", "--port", "9999", *(["--local"] if local else [])]) == 0
     ((app, how),) = started
-    assert (how["host"], how["port"]) == ("127.0.0.1", 9999)
+    assert (how["host"], how["port"], how["http"]) == ("127.0.0.1", 9999, Sockets)
     assert app.state.service.settings.keys == ("local" if local else "required")
     assert (
         "voxray trust key" in capfd.readouterr().err

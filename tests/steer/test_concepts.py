@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voxray import audio
+from conftest import with_memory
+from voxray import audio, tts
 from voxray.bundle import Bundle
 from voxray.steer.concepts import Direction, held_out_auroc, learn, learn_from
+from voxray.voice import Voice
 
 
 def items(shift: float, count: int = 6, seed: int = 0) -> list[dict[str, np.ndarray]]:
@@ -80,3 +82,14 @@ def test_what_tells_nothing_is_refused(tiny: Bundle, tmp_path: Path) -> None:
         learn("x", [], [], models=tiny, method="magic")
     with pytest.raises(ValueError, match="did you mean"):
         learn("x", [], [], models=tiny, site="gpt.blocks.0.residd")
+
+
+def test_a_moved_speaker_vector_says_what_stays(remembering: Bundle, voice: Voice) -> None:
+    """The memory of the reference is not moved, and the warning says so; other voices get none."""
+    width = len(voice.speaker)
+    edit = Direction("deep", "speaker", tuple([1.0] * width)).edit(2.0)
+    held = with_memory(voice)
+    made = tts("Hello there.", held, model=remembering, seed=1, edits=edit, max_tokens=20)
+    assert any("'deep' moves the speaker vector alone" in said for said in made.warnings)
+    plain = tts("Hello there.", voice, model=remembering, seed=1, edits=edit, max_tokens=20)
+    assert not any("moves the speaker vector" in said for said in plain.warnings)

@@ -14,6 +14,7 @@ from voxray.bundle import Bundle
 from voxray.pipeline import Pipeline, SynthesisOptions
 from voxray.sites import record, sites
 from voxray.steer import Concept, Edits, Emphasis, HeadGain, Prosody, Repetition
+from voxray.steer import edits as edits_module
 from voxray.synthesis import Synthesis
 from voxray.text import TextPipeline
 from voxray.voice import Voice
@@ -230,3 +231,14 @@ def test_repetition_acts_in_loops_only(pipeline: Pipeline, voice: Voice) -> None
     assert np.array_equal(say(pipeline, voice, edit).tokens, plain.tokens)
     always = edit.model_copy(update={"always": True})
     assert not np.array_equal(say(pipeline, voice, always).tokens, plain.tokens)
+
+
+def test_a_built_in_concept_is_loaded_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit = steer.Concept(name="calm", site="speaker", direction=(1.0, 2.0))
+    steer.Edits(edits=(edit,)).save(tmp_path / "calm.json")
+    monkeypatch.setattr(edits_module, "BUILTIN", tmp_path)
+    assert steer.load("calm").edits == (edit,)
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        steer.load("rage")

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,11 +28,13 @@ from voxray.explain.why import why
 from voxray.studio import Settings, create_app
 from voxray.studio.actions import Asked, finished, speak
 from voxray.studio.strings import TABLE
+from voxray.trust import reading
+from voxray.voice import Voice
 
 pytestmark = pytest.mark.slow
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 CHROMIUM = os.environ.get("VOXRAY_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-PATIENCE = 60_000  # milliseconds, on a busy machine
+PATIENCE = 1000 * int(os.environ.get("VOXRAY_PATIENCE", "60"))  # milliseconds
 TABS = ("speak", "script", "voice", "verify", "tune")
 Open = Callable[..., Page]
 expect.set_options(timeout=PATIENCE)
@@ -57,19 +60,53 @@ def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Headless Chromium."""
+def launch() -> Iterator[Callable[..., Browser]]:
+    """Start headless Chromium with switches of one's own."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: install one, or name it in VOXRAY_CHROMIUM")
     with sync_playwright() as playwright:
-        sandbox = [] if os.name == "nt" or os.getuid() else ["--no-sandbox"]  # root has none
-        made = playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
-        yield made
-        made.close()
+        started: list[Browser] = []
+
+        def start(*switches: str) -> Browser:
+            root = [] if os.name == "nt" or os.getuid() else ["--no-sandbox"]  # root has none
+            made = playwright.chromium.launch(executable_path=CHROMIUM, args=[*root, *switches])
+            started.append(made)
+            return made
+
+        yield start
+        for made in started:
+            made.close()
+
+
+@pytest.fixture(scope="module")
+def browser(launch: Callable[..., Browser]) -> Browser:
+    """Headless Chromium."""
+    return launch()
 
 
 @pytest.fixture
 def page(browser: Browser, server: uvicorn.Server) -> Iterator[Open]:
+    """Open pages in it."""
+    with pages(browser, server) as open_one:
+        yield open_one
+
+
+@pytest.fixture
+def heard(
+    launch: Callable[..., Browser], server: uvicorn.Server, recording: Path
+) -> Iterator[Open]:
+    """Pages with a microphone, which hears the recording again and again."""
+    speaking = launch(
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-audio-capture={recording}",
+    )
+    with pages(speaking, server) as open_one:
+        yield open_one
+
+
+@contextmanager
+def pages(browser: Browser, server: uvicorn.Server) -> Iterator[Open]:
     """Open pages; at the end nothing was asked of anybody else, and no script failed."""
     port = server.servers[0].sockets[0].getsockname()[1]
     home = f"http://127.0.0.1:{port}"
@@ -104,6 +141,16 @@ def say(page: Page, text: str = "Hello there.") -> None:
 
 def tab(page: Page, name: str, column: int = 0) -> None:
     page.get_by_role("tab", name=TABLE[f"tab.{name}"][column], exact=True).click()
+
+
+def record(page: Page, place: str, seconds: float = 4.5) -> None:
+    """With the microphone, until the page has the sound."""
+    page.click(f"{place} .record-button")
+    stop = page.locator(f"{place} .stop-button")
+    stop.wait_for()
+    page.wait_for_timeout(1000 * seconds)
+    stop.click()
+    page.wait_for_selector(f"{place} .waveform-container")
 
 
 def seconds(page: Page, player: str = "#first") -> float:
@@ -235,6 +282,74 @@ def test_no_consent_no_voice_then_consent(page: Open, recording: Path) -> None:
     tab(here, "speak")
     expect(here.locator("#voice input")).to_have_value("anna (your own)")
     say(here)
+
+
+def test_a_voice_from_the_microphone(
+    heard: Open, server: uvicorn.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recorded on the page, with the sentence read aloud; then it speaks."""
+    monkeypatch.setattr(reading, "recogniser", lambda: None)  # the noise has no words
+    here = heard()
+    tab(here, "voice")
+    here.fill("#new-name :is(input, textarea)", "mia")
+    here.fill("#new-who :is(input, textarea)", "p-2")
+    here.click("#sample [data-testid=source-select] [aria-label='Record audio']")
+    record(here, "#sample")
+    here.click("#ask")
+    expect(here.locator("#sentence")).to_contain_text("My number is")
+    record(here, "#reading")
+    here.click("#make")
+    expect(here.locator("#voice-status")).to_contain_text("Consent on record")
+    studio = server.app.state.studio  # type: ignore[attr-defined]
+    kept = studio.cast.find("mia")[0].details()["recording"]
+    assert 3 <= kept["seconds"] <= 30, kept
+    assert studio.cast.state("mia") == "given"
+    tab(here, "speak")
+    expect(here.locator("#voice input")).to_have_value("mia (your own)")
+    say(here)
+
+
+LEARNER = """
+import shutil, sys, time
+from pathlib import Path
+out, voice, go_on = Path(sys.argv[sys.argv.index("--output") + 1]), *map(Path, sys.argv[1:3])
+log = out / "work" / "run" / "gpt" / "log.jsonl"
+log.parent.mkdir(parents=True)
+log.write_text('{"step": 1, "seconds": 0.1, "kind": "gpt", "tokens": 2.5}\\n')
+while not go_on.exists():
+    time.sleep(0.1)
+with log.open("a") as more:
+    more.write('{"step": 2, "seconds": 0.2, "kind": "gpt", "tokens": 1.5}\\n')
+shutil.copy(voice, out / "voice.safetensors")
+"""
+
+
+def test_fine_tuning_draws_its_curve_as_it_goes(
+    page: Open, server: uvicorn.Server, recording: Path, voice: Voice, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The page's part: a stand-in learns, a step before we look and a step after."""
+    made, go_on = tmp_path / "made.safetensors", tmp_path / "go-on"
+    voice.save(made)
+    learner = [sys.executable, "-c", LEARNER, str(made), str(go_on)]
+    tuner = server.app.state.tuner  # type: ignore[attr-defined]
+    monkeypatch.setattr(tuner, "command", lambda arguments: [*learner, *arguments])
+    here = page()
+    tab(here, "tune")
+    here.fill("#tune-name :is(input, textarea)", "bea")
+    here.fill("#tune-who :is(input, textarea)", "p-3")
+    here.set_input_files("#tune-files input[type=file]", recording)
+    expect(here.locator("#tune-files")).to_contain_text("someone")
+    here.click("#tune-start")
+    expect(here.locator("#tune-status [role=alert]")).to_contain_text("agreed")
+    here.locator("#tune-agreed input").check()
+    here.click("#tune-start")
+    expect(here.locator("#progress")).to_contain_text("bea: running")
+    expect(here.locator("#progress polyline")).to_have_count(1)
+    go_on.touch()
+    expect(here.locator("#progress")).to_contain_text("bea: done")
+    expect(here.locator("#progress")).to_contain_text("2.5 → 1.5 at step 2")
+    assert server.app.state.studio.cast.state("tuned:bea") == "given"  # type: ignore[attr-defined]
 
 
 def test_a_script_and_its_file_verified(page: Open, tmp_path: Path) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from helpers import say
+from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from voxray import engine, trust
 from voxray.bundle import Bundle
@@ -231,6 +235,50 @@ def test_records_that_fail_in_the_middle_keep_the_speech_back(
     assert not (tmp_path / "x.wav").exists()
 
 
+@pytest.mark.parametrize("how", ["gone", "locked", "full"])
+def test_a_database_that_breaks_between_beginning_and_finishing(
+    tiny: Bundle, voice: Voice, records_folder: Path, tmp_path: Path, how: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The record is begun, the sound is made, then the database fails: the sound stays here."""
+    monkeypatch.setattr(store, "LOCK_SECONDS", 0.05)
+    say(tiny, voice)
+    lines = len(records.latest(100))
+    held: list[sqlite3.Connection | None] = []
+    remove = register(before=lambda request: held.append(_fail(records_folder, how, monkeypatch)))
+    try:
+        engine._hooks.sort(key=lambda hook: hook.chunk is None)  # behind trust
+        with pytest.raises(Refused) as caught:
+            save(say(tiny, voice), tmp_path / "x.wav")
+        assert code_of(caught) == "records-unavailable"
+        assert not (tmp_path / "x.wav").exists()
+    finally:
+        remove()
+        for connection in filter(None, held):
+            connection.close()
+    if (
+        how != "gone"
+    ):  # usable again: the request is on record as begun, and nothing is half-written
+        monkeypatch.undo()
+        trust.use(records_folder)
+        assert records.latest(1)[0].state == "begun" and len(records.latest(100)) == lines + 1
+        assert audit.verify().faults == ()
+
+
+def _fail(folder: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> sqlite3.Connection | None:
+    if how != "full":
+        return broken(folder, how)
+    real = audit.append
+
+    def full(session: Session, *given: Any) -> None:  # SQLite's own refusal: no page is left
+        pages = session.execute(text("PRAGMA page_count")).scalar()
+        session.execute(text(f"PRAGMA max_page_count={pages}"))
+        real(session, "owner", "x" * 64, "y", {"much": "z" * 500_000})
+
+    monkeypatch.setattr(audit, "append", full)
+    return None
+
+
 def test_built_in_voices_need_no_consent(tiny: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     policy.save(Policy(consent="required"))
     made = say(tiny, Voice.builtin("nova"))
@@ -293,7 +341,38 @@ def test_saving_marks_files_with_credentials(tiny: Bundle, voice: Voice, tmp_pat
         save(made, tmp_path / f"x{suffix}")
         claim = credentials.read(tmp_path / f"x{suffix}")
         assert claim is not None and claim.ours and claim.made_by_ai and not claim.broken
-        assert claim.details["record"] == made.record
+        named = {name: claim.details[name] for name in ("record", "seed", "model", "model_hash")}
+        assert named == {"record": made.record, "seed": 1, "model": made.model, "model_hash": ""}
+        assert claim.details["voice"] == consent.voice_id(voice) and claim.details["consent"]
     policy.save(Policy(credentials="off"))
     save(made, tmp_path / "y.wav")
     assert credentials.read(tmp_path / "y.wav") is None
+
+
+def test_credentials_that_cannot_be_made_leave_no_file(
+    tiny: Bundle, voice: Voice, records_folder: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from voxray.trust import certificate, credentials
+
+    policy.save(Policy(credentials="on"))
+    made = say(tiny, voice)
+    with monkeypatch.context() as lacking:
+        lacking.setattr(credentials, "installed", lambda: False)
+        with pytest.raises(Refused) as caught:
+            save(made, tmp_path / "x.wav")
+    assert code_of(caught) == "credentials-broken" and not list(tmp_path.glob("*x.wav*"))
+    pytest.importorskip("c2pa")
+    certificate.certificate()
+    (records_folder / certificate.KEY).write_text("no key at all", encoding="ascii")
+    with pytest.raises(Refused) as caught:
+        save(made, tmp_path / "x.wav")
+    assert code_of(caught) == "credentials-broken" and not list(tmp_path.glob("*x.wav*"))
+
+
+def test_speech_names_the_weights_it_came_from(tiny: Bundle, voice: Voice, tmp_path: Path) -> None:
+    tiny.save(tmp_path / "model", half=False)
+    made = say(Bundle.load(tmp_path / "model"), voice)
+    (weights,) = (tmp_path / "model").glob("*.safetensors")
+    assert made.model_hash == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert say(tiny, voice).model_hash == ""

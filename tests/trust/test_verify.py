@@ -41,6 +41,9 @@ def test_the_mark_leads_to_the_record(marked: Path, capsys: pytest.CaptureFixtur
     assert [item.id for item in found.records] == ["r-abcd1234"]
     assert any("every sample" in line for line in found.proven)
     assert any("anna" in line and "c-1" in line for line in found.likely)
+    assert [line.code for line in found.proven] == ["samples-same"]
+    assert [line.code for line in found.likely] == ["mark-found", "record-owner"]
+    assert found.likely[1].values["voice"] == "'anna'"
     assert main(["verify", str(marked), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["watermark"]["present"] is True
     assert main(["verify", str(marked)]) == 0
@@ -109,3 +112,12 @@ def test_two_marks(tmp_path: Path) -> None:
     found = examine(tmp_path / "2.wav")
     assert found.mark is not None and found.mark.present
     assert found.mark.number in (None, 7, 0xFFFF0009, 9, 0xFFFF0007)
+
+
+def test_another_installation_marked_it_too(marked: Path) -> None:
+    """Keys do not disturb one another: ours is read under somebody else's mark."""
+    wave = soundfile.read(marked, dtype="float32")[0]
+    soundfile.write(marked, embed(wave, 24_000, pattern(b"x" * 32).carrying(5)), 24_000)
+    found = examine(marked)
+    assert [item.id for item in found.records] == ["r-abcd1234"]
+    assert not found.proven  # the samples are no longer those on record

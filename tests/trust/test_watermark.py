@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from voxray import audio
 from voxray.trust.watermark import code
-from voxray.trust.watermark.detect import FALSE_ALARM, chance_of, detect, find, listen
+from voxray.trust.watermark.detect import (
+    AS_MADE,
+    AT_ANY_SPEED,
+    FALSE_ALARM,
+    chance_of,
+    detect,
+    find,
+    listen,
+)
 from voxray.trust.watermark.embed import Embedder, embed
 from voxray.trust.watermark.grid import BANDS, CELLS, SLOTS, hop_of
 from voxray.trust.watermark.pattern import pattern
@@ -123,6 +131,25 @@ def test_the_bound_holds_for_random_signs() -> None:
     for limit in (1.0, 2.0, 3.0):
         assert (found >= limit).mean() <= chance_of(limit, 1)
     assert chance_of(0.0, 1) == 1.0 and chance_of(6.6, 819) < FALSE_ALARM
+
+
+def test_what_a_call_may_spend() -> None:
+    """Half on the speed as made, half on the rest; two looks of a long sound share that half."""
+    shifts = 126
+    assert (2 * shifts, 2 * 13 * shifts) == (AS_MADE, AT_ANY_SPEED)
+    spent = chance_of(6.08, shifts), chance_of(6.48, 13 * shifts)
+    assert sum(spent) <= FALSE_ALARM <= 1e-6 / 2
+    assert chance_of(6.06, AS_MADE) > FALSE_ALARM and chance_of(6.46, AT_ANY_SPEED) > FALSE_ALARM
+
+
+def test_beliefs_come_every_8_ms() -> None:
+    """A sound that begins one step later is believed the same, one step on."""
+    from voxray.trust.watermark.reader import HOP, beliefs
+
+    wave = speech(1.5, 16_000)
+    whole, later = beliefs(wave), beliefs(wave[HOP:])
+    size = len(later) - 40
+    assert np.abs(whole[21 : 21 + size] - later[20 : 20 + size]).max() < 0.05
 
 
 def test_the_reader_never_sees_a_key() -> None:

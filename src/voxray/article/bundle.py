@@ -47,6 +47,7 @@ class ArticleBundle:
     encoder: nn.Module
     article: Article
     tokenizer: BytePairs
+    weights_hash: str = ""  # SHA-256 of the file; empty: of no file
 
     trims: ClassVar[bool] = True
     streams: ClassVar[bool] = False
@@ -67,6 +68,7 @@ class ArticleBundle:
         made = cls.build(ArticleConfig(**raw["article"]), BytePairs.load(folder / TOKENIZER))
         checkpoint.restore(made.encoder, state, "gpt")
         checkpoint.restore(made.article, state, "generator")
+        made.weights_hash = checkpoint.weights_hash(folder)
         return made
 
     def save(self, folder: Path, *, half: bool = True) -> None:

@@ -183,5 +183,6 @@ class ArticleStream:
             words=[word for word in self._words if word.text.strip()],
             timings=dict(self._timings),
             model=self._pipeline.models.name,
+            model_hash=self._pipeline.models.weights_hash,
             voice=self._voice.name,
         )

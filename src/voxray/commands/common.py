@@ -6,8 +6,9 @@ import os
 import re
 import secrets
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 ERROR = 2
 VOICE_NAME = re.compile(r"[\w][\w.-]{0,63}")
+Precision = Annotated[
+    str | None, typer.Option(help="With --model: float32, fast or int8.", show_default=False)
+]
 
 
 def complain(message: str, code: int = ERROR) -> int:
@@ -69,6 +73,18 @@ def find_voice(name: str, model: Path | None = None, transcript: str | None = No
     if transcript is not None:
         return Voice.from_file(name, transcript, model=models)
     return find(name, model=models)
+
+
+def open_models(models: Sequence[Path], precision: str | None, lexicon: Path | None = None) -> None:
+    """Open models with a precision, before anybody asks for them; None: each model's own choice."""
+    if precision is None:
+        return
+    if not models:
+        raise ValueError("--precision is for published models: give --model FOLDER as well")
+    from ..engine import tts
+
+    for model in models:
+        tts.use(model, precision, lexicon)  # type: ignore[arg-type]
 
 
 def read_text(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""`voxray data prepare`: manifests of recordings -> a store to train on."""
+"""`voxray data prepare|warp`: manifests of recordings -> a store to train on; a store -> one of more timbres."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ app = typer.Typer(help="Prepare data to train on.", no_args_is_help=True)
 
 @app.callback()
 def _data() -> None:
-    """A callback keeps `prepare` a verb of its own."""
+    """Prepare data to train on."""
 
 
 @app.command()
@@ -47,3 +47,24 @@ def prepare(
     report.update({f"phonemes: {reason}": count for reason, count in labels.items()})
     for reason, count in sorted(report.items()):
         sys.stdout.write(f"{reason}: {count}\n")
+
+
+@app.command()
+def warp(
+    store: Annotated[Path, typer.Argument(help="A store made by `data prepare`.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the larger store goes.")],
+    factors: Annotated[
+        str, typer.Option(help="Speeds at which people's clips are played, too.")
+    ] = "0.87,1.15",
+) -> None:
+    """Add timbres nobody has: people's aligned clips, faster and slower, as new speakers."""
+    if not store.is_dir():
+        raise FileNotFoundError(f"no such folder: {store}; `voxray data prepare` makes a store")
+    from ..train.warp import write_warped
+
+    try:
+        speeds = [float(word) for word in factors.split(",")]
+    except ValueError as error:
+        raise ValueError(f"--factors is {factors!r}; it wants numbers: 0.87,1.15") from error
+    added = write_warped(store, output, speeds, lambda entry: not entry.synthetic)
+    sys.stdout.write(f"{added} clips of new timbres in {output}\n")

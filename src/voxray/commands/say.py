@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import find_voice, note, read_text, refuse_overwriting, write_text
+from .common import (
+    Precision,
+    find_voice,
+    note,
+    open_models,
+    read_text,
+    refuse_overwriting,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from ..engine import Stream
@@ -33,9 +41,6 @@ Penalty = Annotated[
 ]
 References = Annotated[
     list[str] | None, typer.Option(help="More recordings of the speaker: timbres averaged.")
-]
-Precision = Annotated[
-    str | None, typer.Option(help="With --model: float32, fast or int8.", show_default=False)
 ]
 Transcript = Annotated[
     str | None, typer.Option(help="What the voice's recording says: takes its manner, too.")
@@ -78,10 +83,7 @@ def say(
     check_output(output)
     if transcript is not None and voice is None:
         raise ValueError("--transcript is what the recording given by --voice says: give both")
-    if precision is not None:
-        if model is None:
-            raise ValueError("--precision is for published models: give --model FOLDER as well")
-        tts.use(model, precision, lexicon)  # type: ignore[arg-type]
+    open_models([] if model is None else [model], precision, lexicon)
     stream = tts.stream(
         words,
         _speaker(voice, model, transcript, reference or []),

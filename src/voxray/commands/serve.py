@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import voices_folder
+from .common import Precision, open_models, voices_folder
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 HEADERS_BYTES = 32_768
@@ -23,6 +26,7 @@ def serve(
         list[str] | None,
         typer.Option(help="NAME=FOLDER; may be repeated. Default: the built-in model."),
     ] = None,
+    precision: Precision = None,
     alias: Pairs = None,
     local: Annotated[
         bool, typer.Option("--local", help="Who comes from this machine needs no key.")
@@ -44,15 +48,11 @@ def serve(
     most_active: Annotated[int, typer.Option(help="Spoken in turns.", min=1)] = 8,
 ) -> None:
     """Serve speech over HTTP: OpenAI's API, WebSockets, voices, consent, verification."""
-    try:
-        import uvicorn
+    _needs()
+    from ..serve import Settings, create_app
+    from ..serve.arenas import limit_arenas
+    from ..serve.logs import to_stream
 
-        from ..serve import Settings, create_app
-        from ..serve.logs import to_stream
-    except ImportError as error:
-        raise ImportError(
-            f"the service needs: pip install 'voxray[serve]' ({error.name})"
-        ) from error
     if local and host not in LOOPBACK:
         raise ValueError("--local is for 127.0.0.1: elsewhere callers need keys (voxray trust key)")
     settings = Settings(
@@ -67,13 +67,35 @@ def serve(
         most_requests=most_requests,
         most_active=most_active,
     )
-    models = {n: Path(folder) for n, folder in _pairs(model, "--model").items()} or {"mini": None}
-    app = create_app(settings, models)
+    limit_arenas(settings.workers + 1)
+    folders = {n: Path(folder) for n, folder in _pairs(model, "--model").items()}
+    open_models(list(folders.values()), precision)
+    app = create_app(settings, folders or {"mini": None})
     to_stream(sys.stderr)
     _hint(local)
+    _listen(app, host, port)
+
+
+def _needs() -> None:
+    try:
+        import uvicorn  # noqa: F401
+
+        from .. import serve  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"the service needs: pip install 'voxray[serve]' ({error.name})"
+        ) from error
+
+
+def _listen(app: FastAPI, host: str, port: int) -> None:
+    """Until it is told to end."""
+    import uvicorn
+
+    from ..serve.sockets import Sockets
+
     uvicorn.run(
         app, host=host, port=port, log_config=None, access_log=False, server_header=False,
-        proxy_headers=False, h11_max_incomplete_event_size=HEADERS_BYTES, http="h11",
+        proxy_headers=False, h11_max_incomplete_event_size=HEADERS_BYTES, http=Sockets,
         limit_concurrency=CONNECTIONS, ws_max_size=1 << 20, timeout_graceful_shutdown=15,
     )  # fmt: skip
 

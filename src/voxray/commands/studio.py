@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from .common import voices_folder
+from .common import Precision, open_models, voices_folder
 
 HEADERS_BYTES = 32_768
 CONNECTIONS = 128
@@ -23,6 +23,7 @@ def studio(
     model: Annotated[
         Path | None, typer.Option(help="A model's folder; default: the built-in one.")
     ] = None,
+    precision: Precision = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
 ) -> None:
     """Open voxray in the browser: say, see, ask why, change, verify, fine-tune."""
@@ -41,6 +42,7 @@ def studio(
             f"the studio is for its owner's machine, so --host is one of {', '.join(LOOPBACK)}; "
             "for others run `voxray serve`, or reach this page through `ssh -L`"
         )
+    open_models([] if model is None else [model], precision)
     app = create_app(Settings(home=voices_folder().parent, model=model))
     shown = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     sys.stderr.write(f"voxray studio: {shown} (Ctrl-C ends it)\n")

@@ -1,4 +1,4 @@
-"""`voxray train content|generator|gpt|article|bundle|restart|warp`: one stage on a store, settings as JSON."""
+"""`voxray train content|generator|gpt|article|bundle|restart`: one stage on a store, settings as JSON."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import typer
 
 
 class Stage(str, Enum):
-    """What can be trained; `bundle` joins finished runs into a model, `restart` takes one apart; `warp` writes
-    a store with more timbres."""
+    """What can be trained; `bundle` joins finished runs into a model, `restart` takes one apart."""
 
     content = "content"
     generator = "generator"
@@ -20,7 +19,6 @@ class Stage(str, Enum):
     article = "article"
     bundle = "bundle"
     restart = "restart"
-    warp = "warp"
 
 
 def train(
@@ -53,9 +51,6 @@ def train(
     speakers: Annotated[
         Path | None, typer.Option("--speakers", help="For restart: resemblyzer's pretrained.pt.")
     ] = None,
-    factors: Annotated[
-        str, typer.Option(help="For warp: speeds at which people's clips are played, too.")
-    ] = "0.87,1.15",
     devices: Annotated[
         int, typer.Option(min=1, help="Processes; all but content and bundle. Needs voxray[train].")
     ] = 1,
@@ -64,11 +59,11 @@ def train(
     """Train one stage; a killed run goes on from its last step."""
     if not data.is_dir():
         raise FileNotFoundError(f"no such folder: {data}; `voxray data prepare` makes a store")
-    from ..train import stages
+    from ..train import restart, stages
     from ..train.devices import launch
 
-    given, second, third = _read(settings), _read(prior_settings), _read(joint_settings)
-    fourth = _read(polish_settings)
+    others = (prior_settings, joint_settings, polish_settings)
+    given, (second, third, fourth) = _read(settings), map(_read, others)
     if stage is Stage.content:
         stages.run_content(data, output, given, _say, start)
     elif stage is Stage.generator:
@@ -77,24 +72,11 @@ def train(
     elif stage is Stage.gpt:
         launch(devices, stages.run_gpt, data, output, given, _say, accelerator=accelerator)
     elif stage is Stage.article:
-        from ..train.article import ArticleTraining, train_article
-
-        chosen = ArticleTraining.model_validate_json(given)
-        launch(devices, train_article, data, output, chosen, _say, accelerator=accelerator)
+        launch(devices, stages.run_article, data, output, given, _say, accelerator=accelerator)
     elif stage is Stage.restart:
-        from ..train.restart import run_restart
-
-        run_restart(data, output, model, speakers, _say)
-    elif stage is Stage.warp:
-        from ..train.warp import write_warped
-
-        speeds = [float(word) for word in factors.split(",")]
-        added = write_warped(data, output, speeds, lambda entry: not entry.synthetic)
-        _say(f"{added} clips of new timbres in {output}; `voxray train restart` goes on with them")
+        restart.run_restart(data, output, model, speakers, _say)
     else:
-        stages.bundle_runs(data).save(output)
-        stages.save_training_parts(data, output)
-        stages.save_text_manifest(output)
+        stages.save_model(data, output)
 
 
 def _read(path: Path | None) -> str:

@@ -37,6 +37,7 @@ def policy(
     purpose: Annotated[str | None, typer.Option(help="personal, research, commercial")] = None,
     watermark: Annotated[bool | None, typer.Option(help="Mark what is said.")] = None,
     credentials: Annotated[str | None, typer.Option(help="auto, on or off")] = None,
+    public_mark: Annotated[str | None, typer.Option(help="off or perth")] = None,
 ) -> None:
     """Show the policy, or change it; changes are on record."""
     from pydantic import ValidationError
@@ -48,6 +49,7 @@ def policy(
         "purpose": purpose,
         "watermark": watermark,
         "credentials": credentials,
+        "public_mark": public_mark,
     }
     changes = {name: value for name, value in chosen.items() if value is not None}
     now = policies.load()

@@ -4,7 +4,8 @@ In the GPT: words and marks (their embeddings replaced by the mean of the text),
 output replaced by its mean over the utterance, in the rows that predict the event), the style prompt
 (not looked at). In the generator: the tokens of the word (their code vectors replaced by the mean code),
 heads of the cross-attention, couplings (their shift replaced by its mean), the speaker vector, what is
-remembered of the reference (both exchanged for those of the built-in voices).
+remembered of the reference (both exchanged for those of the built-in voices), and the memory's two roads one by
+one: the look-up in the prior, and the fine latents that are copied.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ..sites import Moment, record
 from ..voice import Voice, builtin_names
 from ..watch import SHUT
 from . import replay
-from .memory import looks_up, other_memory
+from .memory import looks_up, other_look_up, other_memory, other_retrieval
 from .patching import AtRows, Change, Plain
 from .replay import Passage, Spoken
 
@@ -197,6 +198,12 @@ def in_the_generator(
     if looks_up(speech):
         remembered = "what is remembered of the reference"
         yield Change("memory", remembered, generator=other_memory(speech))
+        yield Change(
+            "look-up", "what is looked up in the reference", generator=other_look_up(speech)
+        )
+        if generator.config.retrieval:
+            copied = "the fine detail copied from the reference"
+            yield Change("retrieval", copied, generator=other_retrieval(speech))
 
 
 def _without_code(code: Tensor) -> Plain:

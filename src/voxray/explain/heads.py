@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..joining import monotone_path
+from ..sites import record
 from . import replay
 from .replay import Passage, Spoken
 from .tracing import PassageTrace, Trace
@@ -30,6 +31,7 @@ ALIGNS, COVERS = 0.25, 0.5  # least mass on the path, least share of phonemes on
 SPEAKS = 0.75  # mass on speech of a speech head
 READS, SPREADS = 0.25, 0.8  # mass on text, and its spread, of a global head
 FILE = "alignment_heads.json"
+PARTWAY = (0.0, 0.25, 0.5)  # of the way to the means: where `guesses` takes gradients
 BATCH_POSITIONS = 6000  # of one ablation pass: bounds its memory
 
 Head = tuple[int, int]
@@ -187,6 +189,57 @@ def effects(trace: Trace) -> Table:
             lost[begin : begin + size] += (clean - kept).numpy()
         tokens += len(passage.tokens)
     return (lost / tokens).reshape(layers, count)
+
+
+def guesses(trace: Trace) -> Table:
+    """What `effects` would say, guessed from a few forward and backward passes for all heads at once [L, H].
+
+    Attribution patching: the gradient of the log-probability of what was spoken at each head's output, times
+    the way from there to its mean, with the sign turned: nats a token lost, to first order. One gradient at
+    the clean run misleads (a sure model is flat), so it is averaged over points where all heads have gone
+    a part of that way.
+    """
+    layers, count = len(trace.models.gpt.blocks), trace.models.gpt.config.n_head
+    total, tokens = np.zeros((layers, count)), 0
+    for part in trace.passages:
+        passage = part.passage
+        with torch.no_grad(), record(trace.models.gpt, "blocks.*.attn.z") as seen:
+            replay.read(trace.spoken, passage)
+        clean = [seen[f"blocks.{layer}.attn.z"][0] for layer in range(layers)]
+        means = [_means(z, passage.text) for z in clean]
+        for share in PARTWAY:
+            slopes = _slopes(trace.spoken, passage, means, share)
+            for layer, slope in enumerate(slopes):
+                moved = (slope * (means[layer] - clean[layer]))[0].sum((0, 2))  # [H]
+                total[layer] -= moved.double().numpy() / len(PARTWAY)
+        tokens += len(passage.tokens)
+    return total / tokens
+
+
+def _means(z: Tensor, text: int) -> Tensor:
+    """Head outputs [1, L, H, D/H], each at its mean over the text rows or over the speech rows."""
+    sides = (z[:, :text], z[:, text:])
+    return torch.cat([side.mean(1, keepdim=True).expand_as(side) for side in sides], dim=1)
+
+
+def _slopes(
+    speech: Spoken, passage: Passage, means: Sequence[Tensor], share: float
+) -> tuple[Tensor, ...]:
+    """Gradients at the heads' outputs where all of them have gone a share of the way to their means."""
+    held: list[Tensor] = []
+
+    def toward(mean: Tensor) -> Callable[[Tensor], Tensor]:
+        def edit(z: Tensor) -> Tensor:
+            moved = z + share * (mean - z)
+            held.append(moved if moved.requires_grad else moved.detach().requires_grad_())
+            return held[-1]
+
+        return edit
+
+    edits = {f"blocks.{layer}.attn.z": toward(mean) for layer, mean in enumerate(means)}
+    with torch.enable_grad():
+        logits = replay.read(speech, passage, edits)
+        return torch.autograd.grad(replay.token_log_probs(logits, passage).sum(), held)
 
 
 def _without(speech: Spoken, passage: Passage, heads: Sequence[Head]) -> Tensor:

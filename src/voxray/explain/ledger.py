@@ -55,6 +55,7 @@ class Ledger:
     shares: Mapping[str, Interval]
     gain: Interval  # cosine to the target: all parts changed, less none changed
     interaction: Interval  # gain less the parts' effects alone, as a share
+    path: Interval  # tokens and speaker vector together, the memory left out
     pairs: int
     skipped: int
     judge: str
@@ -172,7 +173,8 @@ def ledger(
         shares = shapley(likeness_of, parts)
         alone = sum(likeness_of[frozenset({part})] - nothing for part in parts)
         row = {part: share / gain for part, share in shares.items()}
-        rows.append({**row, "gain": gain, "interaction": (gain - alone) / gain})
+        path = sum(share for part, share in row.items() if part != "memory")
+        rows.append({**row, "gain": gain, "interaction": (gain - alone) / gain, "path": path})
     if len(rows) < 3:
         raise ValueError(
             f"only {len(rows)} of {len(chosen)} pairs changed the voice by {SMALL}: too few to share"
@@ -182,6 +184,7 @@ def ledger(
         shares={part: table[part] for part in parts},
         gain=table["gain"],
         interaction=table["interaction"],
+        path=table["path"],
         pairs=len(rows),
         skipped=skipped,
         judge=judge,

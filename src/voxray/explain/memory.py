@@ -4,7 +4,7 @@ Models that look up the reference's frames (`models/memory.py`) get the timbre b
 vector, and these frames. `common_memory` is for the frames what `common_voice` is for the vector. The
 frames act at two places: the prior looks them up (keys and values of one attention), and the fine latents
 are taken from them (`models/retrieval.py`). Both read what is heard of the frames, and so it is exchanged
-there (`other_memory`); `other_look_up` and `Retrieval` exchange it for one of the two. Voices without a
+there (`other_memory`); `other_look_up` and `other_retrieval` exchange it for one of the two. Voices without a
 memory have no such cause: `looks_up` says so.
 """
 
@@ -93,6 +93,13 @@ def other_look_up(speech: Spoken) -> dict[str, Edit]:
     generator = replay.variational(speech.models)
     keys, values = keys_and_values(generator, common_memory(speech))
     return {KEYS: _instead(keys), VALUES: _instead(values)}
+
+
+def other_retrieval(speech: Spoken) -> dict[str, Edit]:
+    """Edits of the generator: fine latents come from the common memory; the look-up keeps the voice's own."""
+    generator = replay.variational(speech.models)
+    retrieval, heard = Retrieval(generator), heard_of(generator, common_memory(speech))
+    return retrieval.edits(lambda: retrieval.from_memory(heard))
 
 
 def _instead(held: Tensor) -> Edit:

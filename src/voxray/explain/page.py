@@ -23,7 +23,7 @@ from ..text.inventory import sound
 from . import attribution, figures
 from .attribution import Attribution
 from .figures import Bar, Cell, Sound, escape
-from .reference import Moment
+from .reference import LookUp, Moment
 from .tracing import PassageTrace
 
 if TYPE_CHECKING:
@@ -123,18 +123,32 @@ def _answers(report: Report) -> str:
 def _reference(report: Report) -> str:
     if not report.look_ups:
         return ""
-    rows = "".join(
-        f"<tr><td>{escape(found.text)}</td>"
-        f"<td>{', '.join(_moment(moment) for moment in found.moments) or '-'}</td>"
-        f"<td>{found.nothing:.0%}</td></tr>"
-        for found in report.look_ups
-    )
-    return (
+    body = _moment_table("moments of the reference", "nothing alike", report.look_ups)
+    text = (
         '<section id="reference"><h2>Reference</h2><p class="lead">Which moments of the recording a '
         "word's sound was looked up in, with their share of its look-ups. "
-        '<span class="claim">Correlational.</span></p><div class="scroll"><table><thead><tr>'
-        "<th>word</th><th>moments of the reference</th><th>nothing alike</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table></div></section>"
+        f'<span class="claim">Correlational.</span></p>{body}'
+    )
+    if report.retrievals:
+        text += (
+            '<p class="lead">Which moments its fine detail was copied from, with their share of it; the rest '
+            'is as the model predicted it. <span class="claim">By construction.</span></p>'
+            + _moment_table("copied from", "as predicted", report.retrievals)
+        )
+    return f"{text}</section>"
+
+
+def _moment_table(where: str, rest: str, found: Sequence[LookUp]) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(one.text)}</td><td>{one.start_s:.2f} s</td>"
+        f"<td>{', '.join(_moment(moment) for moment in one.moments) or '-'}</td>"
+        f"<td>{one.nothing:.0%}</td></tr>"
+        for one in found
+    )
+    return (
+        '<div class="scroll"><table><thead><tr>'
+        f"<th>word</th><th>said at</th><th>{where}</th><th>{rest}</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>"
     )
 
 

@@ -128,6 +128,7 @@ class Bilingual:
     mrr: tuple[Interval, ...]
     shuffled: tuple[float, ...]
     p: tuple[float, ...]  # share of shufflings at least as good
+    ranks: tuple[Floats, ...]  # 1 / rank of each pair
     pairs: int
     claim: str = "correlational"
 
@@ -161,16 +162,19 @@ def retrieval(
         raise ValueError(f"retrieval needs five pairs or more; got {len(one)} and {len(other)}")
     dice = np.random.default_rng(seed)
     orders = [dice.permutation(len(one)) for _ in range(draws)]
-    figures, floors, chances = [], [], []
+    figures, floors, chances, ranks = [], [], [], []
     for layer in range(one.shape[1]):
         likeness = _cosines(one[:, layer], other[:, layer])
         inverse = reciprocal_ranks(likeness)
         own = np.diag(inverse)
         by_chance = [inverse[np.arange(len(one)), order].mean() for order in orders]
+        ranks.append(own)
         figures.append(bootstrap(own, draws=500))
         floors.append(float(np.mean(by_chance)))
         chances.append(chance_p(float(own.mean()), by_chance))
-    return Bilingual(tuple(layers), tuple(figures), tuple(floors), tuple(chances), len(one))
+    return Bilingual(
+        tuple(layers), tuple(figures), tuple(floors), tuple(chances), tuple(ranks), len(one)
+    )
 
 
 def _cosines(one: Floats, other: Floats) -> Floats:
@@ -226,6 +230,37 @@ ROLES = (
     Role("The girl from the village painted the boat.", "painted", "boat", "village"),
     Role("The driver of the bus closed the gate.", "closed", "gate", "bus"),
     Role("The cook in the kitchen burned the soup.", "burned", "soup", "kitchen"),
+    # the lure stands nearer to the verb than the object does
+    Role("杯子被弟弟打破了。", "打破", "杯子", "弟弟"),
+    Role("钱包被小偷拿走了。", "拿走", "钱包", "小偷"),
+    Role("蛋糕被孩子吃完了。", "吃", "蛋糕", "孩子"),
+    Role("窗户被大风吹开了。", "吹开", "窗户", "大风"),
+    Role("衣服被妈妈洗干净了。", "洗", "衣服", "妈妈"),
+    Role("合同被经理签了。", "签", "合同", "经理"),
+    Role("箱子被工人搬走了。", "搬", "箱子", "工人"),
+    Role("自行车被同学借走了。", "借走", "自行车", "同学"),
+    Role("信被邮递员送到了。", "送", "信", "邮递员"),
+    Role("门被警察打开了。", "打开", "门", "警察"),
+    Role("作业被老师改完了。", "改", "作业", "老师"),
+    Role("房间被姐姐收拾好了。", "收拾", "房间", "姐姐"),
+    Role("树被司机撞倒了。", "撞", "树", "司机"),
+    Role("苹果被爷爷买走了。", "买", "苹果", "爷爷"),
+    Role("消息被记者发出去了。", "发", "消息", "记者"),
+    Role("The letter that the doctor saw was sent today.", "sent", "letter", "doctor"),
+    Role("The bread beside the lamp was burned.", "burned", "bread", "lamp"),
+    Role("The window behind the chair was broken.", "broken", "window", "chair"),
+    Role("The song about the river was recorded here.", "recorded", "song", "river"),
+    Role("The gift for the teacher was wrapped.", "wrapped", "gift", "teacher"),
+    Role("The road to the village was closed.", "closed", "road", "village"),
+    Role("The picture of the mountain was sold.", "sold", "picture", "mountain"),
+    Role("The key under the carpet was lost.", "lost", "key", "carpet"),
+    Role("The soup from the kitchen was spilled.", "spilled", "soup", "kitchen"),
+    Role("The fence around the garden was painted.", "painted", "fence", "garden"),
+    Role("The story about the dragon was printed.", "printed", "story", "dragon"),
+    Role("The ticket for the concert was stolen.", "stolen", "ticket", "concert"),
+    Role("The bridge near the station was repaired.", "repaired", "bridge", "station"),
+    Role("The shirt on the bed was ironed.", "ironed", "shirt", "bed"),
+    Role("The box beside the door was opened.", "opened", "box", "door"),
 )
 
 
@@ -233,12 +268,13 @@ ROLES = (
 class RoleBinding:
     """How often the verb attends more to its object than to the lure, a phoneme each.
 
-    `best` is the best of all heads on one half of the sentences, measured on the other half.
+    `best_head` is the best of all heads on one half of the sentences, `best_held_out` what it does on the other.
     """
 
     mean: Interval  # of all heads together: chance is 0.5
     best_head: tuple[int, int]
     best_held_out: float
+    best: Interval  # the best head of each half, measured on the other half: all sentences
     best_p: float
     sentences: int
     claim: str = "correlational"
@@ -259,12 +295,15 @@ def role_binding(
     learn, test = wins[::2], wins[1::2]
     best = np.unravel_index(int(learn.mean(0).argmax()), wins.shape[1:])
     held = float(test[:, best[0], best[1]].mean())
+    back = np.unravel_index(int(test.mean(0).argmax()), wins.shape[1:])
+    both = np.concatenate([test[:, best[0], best[1]], learn[:, back[0], back[1]]])
     dice = np.random.default_rng(0)
     by_chance = dice.integers(0, 2, (draws, len(test))).mean(1)
     return RoleBinding(
         mean=bootstrap(wins.mean((1, 2)), draws=500),
         best_head=(int(best[0]), int(best[1])),
         best_held_out=held,
+        best=bootstrap(both, draws=2000),
         best_p=chance_p(held, by_chance),
         sentences=len(wins),
     )

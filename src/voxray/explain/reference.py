@@ -1,37 +1,44 @@
-"""Which moments of the reference a word's sound was taken from.
+"""Which moments of the reference a word's sound was looked up in, and taken from.
 
-    explain.reference.look_ups(opened)  # of a trace: for each word the strongest moments, in seconds
+    explain.reference.look_ups(opened)    # of a trace: for each word the strongest moments, in seconds
+    explain.reference.retrievals(opened)  # the moments whose fine latents the word got
 
 In: speech of a model that looks up the reference's frames (`models/memory.py`). The look-up's attention
 [H, frames spoken, 1 + frames of the reference] is recorded in a replay, heads and the word's frames averaged;
-what falls on the first column found nothing alike there. Weights are attention: correlational. Seconds
+what falls on the first column found nothing alike there. Weights are attention: correlational. The retrieval
+(`models/retrieval.py`) copies the fine latents of one frame of the reference for each frame spoken; which one,
+and what share of it was taken, is read in the same replay: no guess, that is how the sound was made. Seconds
 count in the reference as it was heard (silent ends cut off); of a voice joined from several recordings,
 in its parts one behind the other.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..models import retrieval as fine
 from . import replay
-from .memory import looks_up
+from .memory import RETRIEVED, Retrieval, looks_up
 from .replay import Passage, Spoken
 from .tracing import Trace
 
 PATTERN = "prior.memory.attn.pattern"
 FRAMES = 2  # a token
+SEEN, COPIED = "correlational", "by construction: copied from there"
 BESIDE = 1  # tokens around a peak that belong to it
 Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A stretch of the reference, and the share of a word's look-ups that fell on it."""
+    """A stretch of the reference, and the share of a word's look-ups (or fine latents) that fell on it."""
 
     start_s: float
     end_s: float
@@ -40,7 +47,9 @@ class Moment:
 
 @dataclass(frozen=True)
 class LookUp:
-    """One word: the strongest moments first; `nothing` is the share that found nothing alike."""
+    """One word: the strongest moments first; `nothing` is the share that found nothing alike, and (of a
+    retrieval) stayed as the prior predicted it.
+    """
 
     word: int
     text: str
@@ -48,6 +57,7 @@ class LookUp:
     end_s: float
     moments: tuple[Moment, ...]
     nothing: float
+    claim: str = SEEN
 
     def to_json(self) -> dict[str, Any]:
         """As plain numbers."""
@@ -61,24 +71,79 @@ class LookUp:
                  "weight": round(m.weight, 4)}
                 for m in self.moments
             ],
-            "claim": "correlational",
+            "claim": self.claim,
         }  # fmt: skip
 
 
 def look_ups(speech: Spoken | Trace, count: int = 3) -> list[LookUp]:
     """Each word that was said, with the `count` strongest moments of the reference."""
     spoken = speech.spoken if isinstance(speech, Trace) else speech
-    made = spoken.synthesis
+    return _by_word(spoken, count, SEEN, lambda passage: attention(spoken, passage))
+
+
+def retrievals(speech: Spoken | Trace, count: int = 3) -> list[LookUp]:
+    """Each word that was said, with the `count` moments most of its fine latents were copied from."""
+    spoken = speech.spoken if isinstance(speech, Trace) else speech
+    return _by_word(spoken, count, COPIED, lambda passage: copied(spoken, passage))
+
+
+def retrieves(speech: Spoken) -> bool:
+    """Whether fine latents of this speech came from the reference."""
+    return looks_up(speech) and bool(replay.variational(speech.models).config.retrieval)
+
+
+def _by_word(
+    spoken: Spoken, count: int, claim: str, weights_of: Callable[[Passage], Floats]
+) -> list[LookUp]:
     found: list[LookUp] = []
     for passage in spoken.passages:
-        weights = attention(spoken, passage)  # [S, 1 + R]
+        weights = weights_of(passage)  # [S, 1 + R]
         said = np.array([passage.words[place] for place in passage.path])
         for word in dict.fromkeys(word for word in said.tolist() if word >= 0):
             mean = weights[said == word].mean(0)
-            time = made.words[word]
+            time = spoken.synthesis.words[word]
             best = moments(mean[1:], token_seconds(spoken), count)
-            found.append(LookUp(word, time.text, time.start_s, time.end_s, best, float(mean[0])))
+            found.append(
+                LookUp(word, time.text, time.start_s, time.end_s, best, float(mean[0]), claim)
+            )
     return found
+
+
+def copied(speech: Spoken, passage: Passage) -> Floats:
+    """Share of each spoken token's fine latents that was kept, and copied from each token of the reference,
+    [S, 1 + R]; rows sum to one.
+    """
+    if not retrieves(speech):
+        raise ValueError(
+            f"the voice {speech.voice.name!r} of the model {speech.models.name!r} retrieves no fine latents "
+            "of a reference: there is nothing to show"
+        )
+    generator = replay.variational(speech.models)
+    retrieval = Retrieval(generator)
+    seen: list[tuple[Floats, Floats]] = []
+
+    def note(z: Tensor) -> Tensor:  # [1, Z, T]
+        if retrieval.heard is not None and retrieval.heard.latents.shape[2]:
+            features = retrieval.features
+            if features.shape[2] != z.shape[2]:
+                features = F.interpolate(features, size=z.shape[2])
+            index, cost = fine.alike(retrieval.z, features, retrieval.heard)
+            taken = ((fine.TRUSTED - cost[0]) / fine.SOFT).sigmoid()
+            seen.append((index[0].numpy().copy(), taken.numpy().copy()))
+        return z
+
+    replay.sound(speech, passage, {**retrieval.edits(lambda: retrieval.z), RETRIEVED: note})
+    index, taken = seen[-1]
+    tokens = len(passage.tokens)
+    place = np.arange(len(index)) * tokens // len(index)  # the token of each frame
+    assert speech.voice.memory is not None
+    columns = 1 + speech.voice.memory.tokens.shape[1]
+    first, size = place * columns, tokens * columns  # of each frame's row in the flat table
+    flat = np.bincount(first + 1 + index // FRAMES, taken, size) + np.bincount(
+        first, 1 - taken, size
+    )
+    weights = flat.reshape(tokens, columns)
+    return weights / np.maximum(weights.sum(1, keepdims=True), 1e-9)
 
 
 def attention(speech: Spoken, passage: Passage) -> Floats:

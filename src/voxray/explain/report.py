@@ -77,6 +77,7 @@ class Report:
     edits: list[dict[str, Any]] = field(default_factory=list)  # as data, to replay
     command: str = ""
     look_ups: list[LookUp] = field(default_factory=list)  # of models that remember the reference
+    retrievals: list[LookUp] = field(default_factory=list)  # of those that copy fine latents of it
 
     def save(self, path: str | Path) -> None:
         """Write the page (.html) or the numbers (.json), whole or not at all."""
@@ -117,6 +118,7 @@ class Report:
             ],
             "deletion": {str(number): _deletion(cut) for number, cut in self.deletions.items()},
             "look_ups": [found.to_json() for found in self.look_ups],
+            "retrievals": [found.to_json() for found in self.retrievals],
             "answers": [vars(answer) for answer in self.answers],
             "edits": self.edits,
             "cost_seconds": {name: round(value, 3) for name, value in self.cost.items()},
@@ -251,9 +253,11 @@ def report_of(
     with clock("logit lens"):
         lenses = lens(opened)
     found_there: list[LookUp] = []
+    taken: list[LookUp] = []
     if isinstance(opened.models.generator, Generator) and looks_up(opened.spoken):
         with clock("look-ups in the reference"):
             found_there = reference.look_ups(opened)
+            taken = reference.retrievals(opened) if reference.retrieves(opened.spoken) else []
     made: list[tuple[int, Attribution]] = []
     cuts: dict[int, Deletion] = {}
     for part in opened.passages:
@@ -268,7 +272,17 @@ def report_of(
         if full:
             with clock("pitch, energy, likeness"):
                 made.extend((part.passage.number, more) for more in _sound(opened, part))
-    return Report(opened, found, table, lenses, made, cuts, clock.spent, look_ups=found_there)
+    return Report(
+        opened,
+        found,
+        table,
+        lenses,
+        made,
+        cuts,
+        clock.spent,
+        look_ups=found_there,
+        retrievals=taken,
+    )
 
 
 def _sound(opened: Trace, part: PassageTrace) -> Iterator[Attribution]:

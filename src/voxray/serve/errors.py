@@ -33,7 +33,7 @@ REFUSED = {
     "key-unknown": 401, "key-expired": 401, "key-revoked": 401,
     "quota-rate": 429, "quota-characters": 429,
     "records-unavailable": 503, "records-altered": 503, "policy-broken": 503,
-    "credentials-broken": 422, "audio-unreadable": 422,
+    "mark-unavailable": 503, "credentials-broken": 422, "audio-unreadable": 422,
 }  # fmt: skip  # all others: 403
 BY_STATUS = {404: "not-found", 405: "method-not-allowed"}
 MINUTE, HOUR = 60, 3600

@@ -14,11 +14,23 @@ from __future__ import annotations
 
 from .checks import check, known_sites
 from .concepts import Direction, learn
-from .edits import Concept, Edit, Edits, Emphasis, HeadGain, Prosody, Repetition, load, parse
+from .edits import (
+    BUILTIN,
+    Concept,
+    Edit,
+    Edits,
+    Emphasis,
+    HeadGain,
+    Prosody,
+    Repetition,
+    load,
+    parse,
+)
 from .loops import loop_share, looping
 from .words import find_word
 
 __all__ = [
+    "BUILTIN",
     "Concept",
     "Direction",
     "Edit",

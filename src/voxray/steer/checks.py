@@ -1,6 +1,7 @@
 """Whether edits fit a model: unknown sites name their nearest, heads and widths are counted.
 
-In: `Edits` and a `Bundle`. Out: nothing, or one ValueError that says which edit, and what to do.
+In: `Edits` and a `Bundle`. Out: nothing, or one ValueError that says which edit, and what to do. `warnings`
+says what edits that fit will not reach.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from .edits import Concept, Edit, Edits, Emphasis, HeadGain, Prosody, Repetition
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
+    from ..voice import Voice
 
 SPEAKER = "speaker"  # not a site of the running model: the vector that a voice brings
 PITCH_SITE = "generator.decoder.f0"
@@ -38,6 +40,20 @@ def check(edits: Edits, models: Bundle) -> None:
             check_one(edit, models, known)
         except ValueError as error:
             raise ValueError(f"edit {number} ({edit.kind}): {error}") from error
+
+
+def warnings(edits: Edits, models: Bundle, voice: Voice) -> list[str]:
+    """What the edits will not reach of this voice: a moved speaker vector leaves the memory as it is."""
+    looks_up = bool(getattr(models.generator.config.prior, "memory_width", 0))
+    if not looks_up or voice.memory is None:
+        return []
+    return [
+        f"the concept {edit.name!r} moves the speaker vector alone: what the voice {voice.name!r} remembers of "
+        "its reference (frames that are looked up, fine detail that is copied) stays as it is and holds the "
+        "timbre back"
+        for edit in edits.edits
+        if isinstance(edit, Concept) and edit.site == SPEAKER
+    ]
 
 
 def check_one(edit: Edit, models: Bundle, known: Sequence[str]) -> None:

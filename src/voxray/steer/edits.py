@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from ..interventions import PieceIntervention
     from ..pieces import Piece
     from ..text import Phonemes
+    from ..voice import Voice
 
 FORMAT = 1
+BUILTIN = (
+    Path(__file__).parents[1] / "builtin" / "concepts"
+)  # those that hold: benchmarks/concepts.py
 Heads = tuple[tuple[int, int], ...]  # (layer, head)
 
 
@@ -53,6 +57,10 @@ class Edit(Config):
     def by_word(self) -> bool:
         """Whether it names a word."""
         return self.word is not None
+
+    def warnings(self, models: Bundle, voice: Voice) -> list[str]:
+        """What it will not reach of this voice."""
+        return Edits(edits=(self,)).warnings(models, voice)  # type: ignore[arg-type]
 
     def __add__(self, other: Edit | Edits) -> Edits:
         return Edits(edits=(self,)) + other  # type: ignore[arg-type]
@@ -158,6 +166,12 @@ class Edits(Config):
 
         check(self, models)
 
+    def warnings(self, models: Bundle, voice: Voice) -> list[str]:
+        """What the edits will not reach of this voice, in words."""
+        from .checks import warnings
+
+        return warnings(self, models, voice)
+
     def on(
         self, models: Bundle, phonemes: Phonemes | None, piece: Piece, first: int
     ) -> PieceIntervention:
@@ -199,8 +213,10 @@ class Edits(Config):
 
 
 def load(path: str | Path) -> Edits:
-    """Read a file of edits; ValueError or OSError says what is wrong with it."""
+    """Read a file of edits, or a built-in concept by its name; ValueError or OSError says what is wrong."""
     source = Path(path)
+    if not source.suffix and not source.exists() and (BUILTIN / f"{source}.json").is_file():
+        source = BUILTIN / f"{source}.json"
     try:
         data = json.loads(source.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

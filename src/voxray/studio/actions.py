@@ -86,10 +86,11 @@ class Studio:
         return found
 
     def concepts(self) -> dict[str, steer.Edits]:
-        """Concepts in the folder that fit the studio's model, by name."""
+        """Built-in concepts and those in the folder that fit the studio's model, by name."""
         models = self.pipeline(self.settings.model).models
         found = {}
-        for path in sorted(self.settings.concepts.glob("*.json")):
+        folders = (steer.BUILTIN, self.settings.concepts)
+        for path in (path for folder in folders for path in sorted(folder.glob("*.json"))):
             try:
                 edits = steer.load(path)
                 edits.check(models)

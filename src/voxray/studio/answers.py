@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from ..explain.figures import escape
 from ..explain.why import Cause, Why
+from ..trust.findings import MISSING, Line
 from ..trust.verify import Finding
 from .strings import Words
 
 SHOWN_CAUSES = 6
 TITLED = (
     "word", "mark", "head", "layer", "token", "prior head", "coupling", "dice", "speaker", "memory",
+    "look-up", "retrieval",
 )  # fmt: skip
 
 
@@ -86,7 +88,7 @@ def finding(found: Finding, words: Words) -> str:
     ]  # fmt: skip
     body = "".join(
         f'<section class="finding {kind}"><h4>{escape(words("verify." + kind))}</h4><ul>'
-        + "".join(f"<li>{escape(line)}</li>" for line in lines)
+        + "".join(f"<li>{escape(told(line, words))}</li>" for line in lines)
         + "</ul></section>"
         for kind, lines in parts
     )
@@ -94,6 +96,15 @@ def finding(found: Finding, words: Words) -> str:
     return (
         f'<p class="verdict {state}" role="status">{escape(words("verify.is." + state))}</p>{body}'
     )
+
+
+def told(line: Line, words: Words) -> str:
+    """A finding in the page's language."""
+    shown = {
+        name: value or (words("missing." + name) if name in MISSING else "")
+        for name, value in line.values.items()
+    }
+    return words("finding." + line.code, **shown)
 
 
 def verdict(found: Finding) -> str:

@@ -315,9 +315,11 @@ def _tune(calls: Handlers, words: Words) -> None:
     with gr.Row():
         with gr.Column(min_width=320):
             name = gr.Textbox(label=words("voice.name"), max_length=64, elem_id="tune-name")
-            who = gr.Textbox(label=words("voice.who"), info=words("voice.who.info"), max_length=64)
+            who = gr.Textbox(label=words("voice.who"), info=words("voice.who.info"), max_length=64,
+                             elem_id="tune-who")  # fmt: skip
             recordings = gr.File(label=words("tune.recordings"), file_count="multiple",
-                                 file_types=AUDIO_KINDS, type="filepath", height=150)  # fmt: skip
+                                 file_types=AUDIO_KINDS, type="filepath", height=150,
+                                 elem_id="tune-files")  # fmt: skip
             transcripts = gr.File(label=words("tune.transcripts"), type="filepath", height=150,
                                   file_types=[".tsv", ".list", ".txt"])  # fmt: skip
             gr.HTML(f'<p class="facts">{escape(words("tune.transcripts.info"))}</p>')
@@ -327,7 +329,7 @@ def _tune(calls: Handlers, words: Words) -> None:
             minutes = gr.Slider(0.5, 10, 1, step=0.5, label=words("tune.minutes"))
             limit = gr.Slider(1, 120, LIMIT_MINUTES, step=1, label=words("tune.limit"))
             purposes = _purposes(words)
-            agreed = gr.Checkbox(False, label=words("tune.agreed"))
+            agreed = gr.Checkbox(False, label=words("tune.agreed"), elem_id="tune-agreed")
     with gr.Row():
         start = gr.Button(words("tune.start"), variant="primary", elem_id="tune-start")
         stop = gr.Button(words("stop"))

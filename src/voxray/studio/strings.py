@@ -1,12 +1,13 @@
 """Every word of the page, in English and Chinese: key -> (English, Chinese).
 
 A test holds that no key is missing or unused and that both say the same placeholders. What the library
-itself says (answers, findings, refusals without an entry under `error.`) stays English.
+itself says (answers, refusals without an entry under `error.`) stays English.
 """
 
 from __future__ import annotations
 
 from ..serve.errors import problem_of
+from ..trust.findings import MISSING, SAID
 
 LANGUAGES = ("en", "zh")
 NAMES = {"en": "English", "zh": "中文"}
@@ -114,6 +115,8 @@ TABLE: dict[str, tuple[str, str]] = {
     "cause.dice": ("the dice", "随机抽样"),
     "cause.speaker": ("the speaker vector", "说话人向量"),
     "cause.memory": ("what is remembered of the reference", "从参考录音记住的内容"),
+    "cause.look-up": ("what is looked up in the reference", "在参考录音中查到的内容"),
+    "cause.retrieval": ("the fine detail copied from the reference", "从参考录音复制的细节"),
     "why.cause": ("Cause", "原因"),
     "why.effect": ("Effect", "效应"),
     "why.interval": ("95 % interval", "95% 区间"),
@@ -248,6 +251,49 @@ TABLE: dict[str, tuple[str, str]] = {
     "verify.proven": ("Proven", "已证实"),
     "verify.likely": ("Likely", "很可能"),
     "verify.unknown": ("Unknown", "未知"),
+    # what a file shows, by the codes of `trust.findings`
+    "finding.credentials-none": (
+        SAID["credentials-none"],
+        "文件中没有内容凭证（Content Credentials；重新编码会使其丢失）",
+    ),
+    "finding.credentials-broken": (SAID["credentials-broken"], "内容凭证已损坏：{why}"),
+    "finding.credentials-worthless": (SAID["credentials-worthless"], "损坏的凭证所说的一概不算数"),
+    "finding.credentials-ours": (SAID["credentials-ours"], "由本机签名的内容凭证写明：由 AI 生成"),
+    "finding.credentials-others": (
+        SAID["credentials-others"],
+        "由{signer}签名的内容凭证写明：{title}；是否信任签名者由你决定",
+    ),
+    "finding.mark-short": (SAID["mark-short"], "只有 {seconds} 秒，太短，无法查找水印"),
+    "finding.mark-none": (
+        SAID["mark-none"],
+        "没有找到用本机密钥嵌入的水印；声音仍可能由其他来源合成，或水印已被破坏",
+    ),
+    "finding.mark-found": (
+        SAID["mark-found"],
+        "由本机的 voxray 说出：其中有本机的水印（没有水印的声音被误认的比例至多为 {chance}）",
+    ),
+    "finding.number-unread": (SAID["number-unread"], "读不出记录的编号；换一段更长的录音也许可以"),
+    "finding.number-half": (
+        SAID["number-half"],
+        "只读出了记录编号的一半：有 {count} 条记录以它结尾",
+    ),
+    "finding.record-key": (
+        SAID["record-key"],
+        "记录 {id}：声音 {voice}，{when}，同意 {consent}，密钥 {caller}",
+    ),
+    "finding.record-owner": (
+        SAID["record-owner"],
+        "记录 {id}：声音 {voice}，{when}，同意 {consent}，由所有者本人",
+    ),
+    "finding.public-mark": (
+        SAID["public-mark"],
+        "由人工智能生成：含有公开水印（Perth）；其他工具也会加上它",
+    ),
+    "finding.samples-same": (SAID["samples-same"], "每一个采样都与记录 {id} 一致"),
+    "finding.records-differ": (SAID["records-differ"], "水印与凭证指向不同的记录"),
+    "missing.consent": (MISSING["consent"], "无"),
+    "missing.signer": (MISSING["signer"], "未知签名者"),
+    "missing.title": (MISSING["title"], "由 AI 生成"),
     # tune
     "tune.lead": (
         "A minute of one person's speech makes a model of their own. It runs in the background and takes about {minutes} minutes of computing.",

@@ -12,8 +12,8 @@ from pathlib import Path
 from torch import nn
 
 from voxray.bundle import BUILTIN, Bundle
+from voxray.config import GeneratorConfig
 from voxray.models.generator import Generator
-from voxray.models.gpt import GPT
 
 from .autoencoder import AutoencoderTraining
 from .content import PAUSE_IDS, SILENCE, ContentTraining, Frames, cache_hidden, write_tokens
@@ -36,7 +36,8 @@ def run_restart(
     check_stamp(data)
     check_front_end(f"the weights in {home}", bundle.fingerprint, bundle.text_pipeline())
     posterior, readout = training_parts(home, bundle)
-    if posterior is None or readout is None or not isinstance(bundle.gpt, GPT):
+    config = bundle.config.generator
+    if posterior is None or readout is None or not isinstance(config, GeneratorConfig):
         raise ValueError(
             f"{home} holds no training.safetensors: posterior and readout are needed to train on; "
             "`voxray train bundle` writes it"
@@ -54,7 +55,7 @@ def run_restart(
         say(f"the GPT says {same:.2f} of the tokens as recorded")
     if speakers is not None:
         embed_speakers(data, speakers, Schedule())
-    generator = Generator(bundle.config.generator)
+    generator = Generator(config)
     generator.posterior = posterior
     known = {f"posterior.{name}": value for name, value in posterior.state_dict().items()}
     generator.load_state_dict({**bundle.generator.state_dict(), **known})
@@ -62,7 +63,7 @@ def run_restart(
     _begin(out / "content", parts, ContentTraining(model=bundle.config.content))
     _begin(out / "gpt", {"gpt": bundle.gpt}, GPTTraining(model=bundle.gpt.config))
     for name, kind in (("copy", AutoencoderTraining), ("prior", PriorTraining)):
-        settings = kind(model=bundle.config.generator, steps=0)
+        settings = kind(model=config, steps=0)
         _begin(out / "generator" / name, {"generator": generator}, settings)
 
 

@@ -22,6 +22,7 @@ from voxray.models.posterior_mel import MelPosterior
 from voxray.text import TextPipeline
 from voxray.tokens.content import ContentEncoder
 
+from .article import ArticleTraining, train_article
 from .autoencoder import AutoencoderTraining, train_autoencoder
 from .content import (
     PAUSE_IDS,
@@ -87,6 +88,18 @@ def run_generator(
 def run_gpt(data: Path, out: Path, settings: str, say: Say) -> None:
     """Phonemes to tokens."""
     train_gpt(data, out, GPTTraining.model_validate_json(settings), say)
+
+
+def run_article(data: Path, out: Path, settings: str, say: Say) -> None:
+    """The `article` preset, all of it."""
+    train_article(data, out, ArticleTraining.model_validate_json(settings), say)
+
+
+def save_model(runs: Path, target: Path) -> None:
+    """Join finished runs into a folder that speaks and can be trained on."""
+    bundle_runs(runs).save(target)
+    save_training_parts(runs, target)
+    save_text_manifest(target)
 
 
 def bundle_runs(runs: Path, name: str = "mini", training: str = "") -> Bundle:

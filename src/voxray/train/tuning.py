@@ -26,12 +26,13 @@ from voxray.config import Config, MelPosteriorConfig
 from voxray.models.decoder_istft import IstftDecoder
 from voxray.models.generator import Generator
 from voxray.models.posterior_mel import PITCH_LATENTS, MelPosterior, pitch_latents
-from voxray.tokens.content import Readout
+from voxray.tokens.content import ContentEncoder, Readout
 
 from .adapters import adapt, merge
 from .autoencoder import spectral_loss
 from .gpt import GPTTraining, Sequences, gpt_losses
 from .label import check_front_end
+from .listening import Listener, words_loss
 from .prior import guide_loss, mel_error, predict, remember
 from .run import Run, Say, silent, warm
 from .segments import Aligned, memory_of, sample_latents
@@ -57,6 +58,7 @@ class Tuning(Config):
     spoil: float = 0.1
     dropout: float = 0.1
     guide: float = 0.2
+    words: float = 2.0  # of the content encoder's distance from what it hears in the recording
     ema: float = 0.97
     clip: float = 1.0
     check_every: int = 40
@@ -98,10 +100,14 @@ def training_parts(folder: Path, bundle: Bundle) -> tuple[MelPosterior | None, R
 
 
 def generator_losses(
-    model: Generator, batch: list[Tensor], step: int, spoil: float
+    model: Generator,
+    batch: list[Tensor],
+    step: int,
+    spoil: float,
+    listener: Listener | None = None,
 ) -> dict[str, Tensor]:
     """Spectral loss of what the prior's mean sounds like, its pitch, the guide, and, where there is a
-    posterior, the distance of its log-mel from the recording's latents.
+    posterior, the distance of its log-mel from the recording's latents; with a listener, the words' loss.
     """
     wave, f0, band = batch[0], batch[5], batch[6]
     dice = torch.Generator().manual_seed(step)
@@ -116,6 +122,8 @@ def generator_losses(
         "pitch": pitch,
         "guide": guide_loss(pattern, batch[7])[0],
     }
+    if listener is not None:
+        parts["words"] = words_loss(listener, made.audio, wave)
     if model.posterior is not None:
         with torch.no_grad():
             sample, _ = sample_latents(model, wave, f0, dice, moved=True)
@@ -133,20 +141,26 @@ def generator_part(bundle: Bundle, store: Path, config: Tuning, check: Check | N
     data, held = _aligned(store, "train"), _aligned(store, "dev")
     remember(store, model, data, held)
     size = _Size(config.batch, config.segment_tokens, config.max_phones)
+    hears = config.words > 0 and isinstance(bundle.content, ContentEncoder)
+    listener = Listener(bundle.content, bundle.quantiser) if hears else None
 
     def losses(number: int) -> dict[str, Tensor]:
         batch = data.aligned(size, np.random.default_rng((config.seed, number)))
-        return generator_losses(model, batch, number, config.spoil)
+        return generator_losses(model, batch, number, config.spoil, listener)
 
     def loss_on_held() -> dict[str, float]:
         parts = [
-            generator_losses(model, held.aligned(size, np.random.default_rng((0, n))), n, 0.0)
+            generator_losses(
+                model, held.aligned(size, np.random.default_rng((0, n))), n, 0.0, listener
+            )
             for n in range(3)
         ]
         rows = {name: float(np.mean([float(p[name]) for p in parts])) for name in parts[0]}
         return {"score": -rows["spectrum"] - 0.2 * rows["pitch"], **rows}
 
     weights = {"spectrum": 1.0, "pitch": 0.3, "guide": config.guide}
+    if listener is not None:
+        weights["words"] = config.words
     if model.posterior is not None:
         weights["copy"] = 1.0
     return Part(

@@ -138,6 +138,7 @@ def _manifest(name: str, synthesis: Synthesis, details: dict[str, Any]) -> dict[
                 "data": {
                     "made_by": "AI",
                     "model": synthesis.model,
+                    "model_hash": synthesis.model_hash,
                     "seed": synthesis.seed,
                     "record": synthesis.record,
                     **details,

@@ -6,7 +6,7 @@ CODES = frozenset(
     "consent-missing consent-expired consent-revoked consent-forged consent-replayed consent-scope "
     "consent-text consent-speaker key-unknown key-expired key-revoked key-scope key-voice key-use "
     "quota-rate quota-characters role-denied records-unavailable records-altered "
-    "credentials-broken audio-unreadable policy-broken".split()
+    "credentials-broken audio-unreadable policy-broken mark-unavailable".split()
 )
 
 

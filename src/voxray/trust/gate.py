@@ -27,6 +27,7 @@ from . import policy as policies
 from .consent import Content, Wanted
 from .errors import Refused
 from .tables import ConsentRow
+from .watermark import public
 from .watermark.embed import Embedder, embed
 from .watermark.grid import STRENGTH_DB
 from .watermark.pattern import pattern
@@ -45,6 +46,7 @@ class Running:
     wanted: Wanted
     actor: str
     signs: NDArray[np.int8] | None  # [slots, bands]; None: the owner's policy is not to mark
+    public: bool = False  # Perth's mark, too
     notice: str = ""
 
 
@@ -64,6 +66,8 @@ def stand() -> None:
 def before(request: Request) -> None:
     """Refuse, or begin a record."""
     policy = policies.load()
+    if policy.public_mark == "perth":
+        public.check()
     who = access.caller()
     who.need("speak" if not request.source else "convert")
     who.need_voice(request.voice.name)
@@ -92,15 +96,17 @@ def before(request: Request) -> None:
     with _lock:
         while len(_running) >= MOST_RUNNING:
             _running.pop(next(iter(_running)))
-        _running[request.id] = Running(number, voice, allowed, wanted, who.actor, signs, notice)
+        _running[request.id] = Running(
+            number, voice, allowed, wanted, who.actor, signs, policy.public_mark == "perth", notice
+        )
 
 
 def after(synthesis: Synthesis, request: Request) -> Synthesis:
     """Mark what was made whole, and finish the record; a stream was marked on its way."""
     running = _of(request, take=True)
     made = synthesis.audio
-    if not request.streamed and running.signs is not None:
-        made = embed(made, synthesis.sample_rate, running.signs, STRENGTH_DB)
+    if not request.streamed:
+        made = _marked(made, synthesis.sample_rate, running)
     _still_allowed(running)
     with store.writing() as session:
         records.finish(session, running.actor, running.number, made, synthesis.sample_rate)
@@ -109,20 +115,35 @@ def after(synthesis: Synthesis, request: Request) -> Synthesis:
 
 
 class StreamMark:
-    """Marks the chunks of one stream; refuses to go on when the consent has ended."""
+    """Marks the chunks of one stream; refuses to go on when the consent has ended.
+
+    The public mark is made on whole sounds: with it all is held back until `finish`.
+    """
 
     def __init__(self, running: Running, rate: int) -> None:
-        self._running = running
+        self._running, self._rate = running, rate
         self._embedder = None if running.signs is None else Embedder(running.signs, rate)
+        self._held = [np.zeros(0, np.float32)]
 
     def __call__(self, chunk: Wave) -> Wave:
         """Take a chunk in, get what is finished."""
         _still_allowed(self._running)
+        if self._running.public:
+            self._held.append(chunk)
+            return self._held[0]
         return chunk if self._embedder is None else self._embedder(chunk)
 
     def finish(self) -> Wave:
         """The last samples."""
+        if self._running.public:
+            return _marked(np.concatenate(self._held), self._rate, self._running)
         return np.zeros(0, np.float32) if self._embedder is None else self._embedder.finish()
+
+
+def _marked(wave: Wave, rate: int, running: Running) -> Wave:
+    """A whole sound with its marks; ours last, so that nothing disturbs it."""
+    wave = public.mark(wave, rate) if running.public else wave
+    return wave if running.signs is None else embed(wave, rate, running.signs, STRENGTH_DB)
 
 
 def chunk(request: Request) -> StreamMark:

@@ -25,6 +25,7 @@ class Policy(Config):
     consent: Literal["open", "required"] = "open"
     purpose: Literal["personal", "research", "commercial"] = "personal"  # what this owner does
     watermark: bool = True
+    public_mark: Literal["off", "perth"] = "off"  # a second mark that anyone can detect
     credentials: Literal["auto", "on", "off"] = "auto"  # auto: where `provenance` is installed
 
 

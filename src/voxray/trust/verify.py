@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ import numpy as np
 
 from .. import audio
 from . import credentials, identity, records
+from .findings import Line
 from .records import Spoken
+from .watermark import public
 from .watermark.detect import FALSE_ALARM, SHORTEST, Mark, detect
 
 LONGEST = 60.0  # seconds of a file that are listened to
@@ -33,10 +35,11 @@ class Finding:
     mark: Mark | None
     credentials: credentials.Claim | None
     records: tuple[Spoken, ...]
-    proven: tuple[str, ...] = ()
-    likely: tuple[str, ...] = ()
-    unknown: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = field(default=())
+    public_mark: bool | None = None  # None: it cannot be read here
+    proven: tuple[Line, ...] = ()
+    likely: tuple[Line, ...] = ()
+    unknown: tuple[Line, ...] = ()
+    warnings: tuple[Line, ...] = ()
 
     def report(self) -> dict[str, Any]:
         """What `--json` prints."""
@@ -53,11 +56,12 @@ class Finding:
                 "low_word": mark.low,
             },
             "credentials": self.credentials and self.credentials.report(),
+            "public_mark": self.public_mark,
             "records": [item.id for item in self.records],
-            "proven": list(self.proven),
-            "likely": list(self.likely),
-            "unknown": list(self.unknown),
-            "warnings": list(self.warnings),
+            "proven": [str(line) for line in self.proven],
+            "likely": [str(line) for line in self.likely],
+            "unknown": [str(line) for line in self.unknown],
+            "warnings": [str(line) for line in self.warnings],
         }
 
 
@@ -68,12 +72,15 @@ def examine(path: str | Path) -> Finding:
     mark = _mark(wave[: round(LONGEST * rate)], rate)
     claim = credentials.read(path)
     found = _records(mark, claim)
+    perth = _public_mark(wave[: round(LONGEST * rate)], rate)
     told = _Telling()
     _tell_credentials(told, claim)
     _tell_mark(told, mark, found, seconds)
+    if perth:
+        told.likely.append(Line.of("public-mark"))
     _tell_record(told, wave, found, claim)
     return Finding(
-        str(path), seconds, mark, claim, tuple(found),
+        str(path), seconds, mark, claim, tuple(found), perth,
         tuple(told.proven), tuple(told.likely), tuple(told.unknown), tuple(told.warnings),
     )  # fmt: skip
 
@@ -93,12 +100,22 @@ def _mark(wave: np.ndarray, rate: int) -> Mark | None:
     return best if best.chance * tries <= FALSE_ALARM else whole
 
 
+def _public_mark(wave: np.ndarray, rate: int) -> bool | None:
+    """Whether anybody's public mark is there, where that can be told."""
+    if not public.installed():
+        return None
+    try:
+        return public.likeness(wave, rate) >= public.LIKELY
+    except (ImportError, OSError, RuntimeError, TypeError):
+        return None
+
+
 class _Telling:
     def __init__(self) -> None:
-        self.proven: list[str] = []
-        self.likely: list[str] = []
-        self.unknown: list[str] = []
-        self.warnings: list[str] = []
+        self.proven: list[Line] = []
+        self.likely: list[Line] = []
+        self.unknown: list[Line] = []
+        self.warnings: list[Line] = []
 
 
 def _records(mark: Mark | None, claim: credentials.Claim | None) -> list[Spoken]:
@@ -113,40 +130,27 @@ def _records(mark: Mark | None, claim: credentials.Claim | None) -> list[Spoken]
 
 def _tell_credentials(told: _Telling, claim: credentials.Claim | None) -> None:
     if claim is None:
-        told.unknown.append(
-            "no Content Credentials in the file (they are lost when it is re-coded)"
-        )
+        told.unknown.append(Line.of("credentials-none"))
     elif claim.broken:
-        told.warnings.append(f"the Content Credentials are broken: {claim.broken}")
-        told.unknown.append("what broken credentials say counts for nothing")
+        told.warnings.append(Line.of("credentials-broken", why=claim.broken))
+        told.unknown.append(Line.of("credentials-worthless"))
     elif claim.ours:
-        told.proven.append("Content Credentials signed by this installation say: made by AI")
+        told.proven.append(Line.of("credentials-ours"))
     else:
-        told.likely.append(
-            f"Content Credentials signed by {claim.signer or 'an unknown signer'} say: "
-            f"{claim.title or 'made by AI'}; whether to trust the signer is up to you"
-        )
+        told.likely.append(Line.of("credentials-others", signer=claim.signer, title=claim.title))
 
 
 def _tell_mark(told: _Telling, mark: Mark | None, found: list[Spoken], seconds: float) -> None:
     if mark is None:
-        told.unknown.append(f"{seconds:.2f} s is too short for a watermark")
+        told.unknown.append(Line.of("mark-short", seconds=f"{seconds:.2f}"))
     elif not mark.present:
-        told.unknown.append(
-            "no watermark of this installation's key was found; "
-            "the sound may still be synthetic, by others or with the mark destroyed"
-        )
+        told.unknown.append(Line.of("mark-none"))
     else:
-        told.likely.append(
-            "spoken by this installation of voxray: its watermark is there "
-            f"(by accident in at most {mark.chance:.0e} of unmarked sounds)"
-        )
+        told.likely.append(Line.of("mark-found", chance=f"{mark.chance:.0e}"))
         if mark.low is None:
-            told.unknown.append("the record's number could not be read; a longer piece may help")
+            told.unknown.append(Line.of("number-unread"))
         elif mark.number is None:
-            told.unknown.append(
-                f"only half of the record's number could be read: {len(found)} records end in it"
-            )
+            told.unknown.append(Line.of("number-half", count=len(found)))
 
 
 def _tell_record(
@@ -155,13 +159,14 @@ def _tell_record(
     hashed = hashlib.sha256(np.ascontiguousarray(wave, np.float32).tobytes()).hexdigest()
     for item in found[:5]:
         when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(item.time))
-        told.likely.append(
-            f"record {item.id}: voice {item.voice_name!r}, {when}, consent {item.consent or 'none'}"
-            f", {'key ' + item.key if item.key else 'by the owner'}"
-        )
+        by = {"caller": item.key} if item.key else {}
+        code = "record-key" if by else "record-owner"
+        voice = repr(item.voice_name)
+        line = Line.of(code, id=item.id, voice=voice, when=when, consent=item.consent, **by)
+        told.likely.append(line)
         if item.audio_hash == hashed:
-            told.proven.append(f"every sample is as recorded in {item.id}")
+            told.proven.append(Line.of("samples-same", id=item.id))
     if claim is not None and claim.record is not None and not claim.broken:
         others = [item for item in found if item.number != claim.record]
         if others:
-            told.warnings.append("watermark and credentials name different records")
+            told.warnings.append(Line.of("records-differ"))

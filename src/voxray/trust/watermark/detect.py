@@ -1,14 +1,15 @@
 """Finding the mark: a wave of any rate -> is it there, whose number, and how sure.
 
 The reader's beliefs are folded over the period and correlated with a key's signs, for every shift
-(16 ms) and for playback speeds of -6 % to +6 %. A key's signs are independent fair coins, the
+(8 ms) and for playback speeds of -6 % to +6 %. A key's signs are independent fair coins, the
 beliefs know nothing of the key: so for an unmarked sound, or another key's, each correlation,
 divided by its root of summed squares, is a normalised Rademacher sum, and
 
     P(score >= x) <= c (1 - Phi(x)),  c = 1 / (4 (1 - Phi(sqrt 2))) = 3.18
 
 (Bentkus and Dzindzalieta, Bernoulli 21, 2015), whatever the sound. `chance` is that bound times the
-number of hypotheses tried. Present means chance <= `FALSE_ALARM`.
+number of hypotheses; half of what is allowed goes to the speed at which it was made, which is tried
+first, and half to all other looks together. Present means chance <= `FALSE_ALARM`.
 """
 
 from __future__ import annotations
@@ -26,9 +27,16 @@ from .pattern import Pattern, pattern
 from .reader import RATE, beliefs
 
 Wave = NDArray[np.float32]
-FALSE_ALARM = 1e-7  # the bound asked for is 1e-6: a count of a million is to come out clear of it
+FALSE_ALARM = (
+    5e-7  # of one call; `verify` makes up to two such looks, and 1e-6 is what it may spend
+)
 RADEMACHER = 3.18
 SPEEDS = tuple(round(1.0 + step / 100, 2) for step in range(-6, 7))
+SHIFTS, SLOT = 2 * PERIOD, 2 * SLOT_FRAMES  # in steps of 8 ms
+AS_MADE = (
+    2 * SHIFTS
+)  # hypotheses at the speed as made, and at all speeds; twice, as each look has half
+AT_ANY_SPEED = 2 * len(SPEEDS) * SHIFTS
 FINE = 0.0025  # speeds within a step, tried once the mark is found
 SHORTEST = 0.5  # seconds
 LONG, PART = 5.0, 4.0  # seconds: of longer sounds a part is searched for the speed
@@ -44,7 +52,7 @@ class Mark:
     chance: float  # bound on finding this much by accident
     score: float
     speed: float
-    shift: int  # frames of 16 ms
+    shift: int  # steps of 8 ms
     low: int | None = None
     high: int | None = None
 
@@ -59,7 +67,7 @@ class Heard:
     """Beliefs of one wave at every speed: read once, then tried with any number of keys."""
 
     speeds: tuple[float, ...]
-    folded: tuple[NDArray[np.float32], ...]  # per speed [PERIOD, SLOTS * BANDS]: all shifts
+    folded: tuple[NDArray[np.float32], ...]  # per speed [SHIFTS, SLOTS * BANDS]
     wave: Wave  # at 16 kHz
 
 
@@ -72,20 +80,20 @@ def listen(wave: Wave, rate: int, speeds: tuple[float, ...] = SPEEDS) -> Heard:
 
 
 def _folded(wave: Wave, speed: float) -> NDArray[np.float32]:
-    """Sums of beliefs over every cell for every shift: [PERIOD, SLOTS * BANDS]."""
+    """Sums of beliefs over every cell for every shift: [SHIFTS, SLOTS * BANDS]."""
     if speed != 1.0:
         wave = audio.resample(wave, RATE, round(RATE * speed))
     seen = beliefs(wave)  # [T, BANDS]
-    seen = np.pad(seen, ((0, -len(seen) % PERIOD), (0, 0)))
-    period = seen.reshape(-1, PERIOD, BANDS).sum(0)  # [PERIOD, BANDS]
-    ring = np.concatenate([period, period[: SLOT_FRAMES - 1]])
-    slots = sum(ring[k : k + PERIOD] for k in range(SLOT_FRAMES))  # a slot that begins at a frame
-    begins = (np.arange(PERIOD)[:, None] + SLOT_FRAMES * np.arange(SLOTS)) % PERIOD
-    return slots[begins].reshape(PERIOD, SLOTS * BANDS).astype(np.float32)
+    seen = np.pad(seen, ((0, -len(seen) % SHIFTS), (0, 0)))
+    period = seen.reshape(-1, SHIFTS, BANDS).sum(0)  # [SHIFTS, BANDS]
+    ring = np.concatenate([period, period[: SLOT - 1]])
+    slots = sum(ring[k : k + SHIFTS] for k in range(SLOT))  # a slot that begins at a step
+    begins = (np.arange(SHIFTS)[:, None] + SLOT * np.arange(SLOTS)) % SHIFTS
+    return slots[begins].reshape(SHIFTS, SLOTS * BANDS).astype(np.float32)
 
 
 def scores(heard: Heard, key: Pattern) -> NDArray[np.float32]:
-    """Normalised correlations [speeds, PERIOD] with a key's presence cells."""
+    """Normalised correlations [speeds, SHIFTS] with a key's presence cells."""
     signs = key.signs[key.presence].astype(np.float32)
     rows = []
     for folded in heard.folded:
@@ -100,16 +108,16 @@ def chance_of(score: float, hypotheses: int) -> float:
     return min(1.0, RADEMACHER * tail * hypotheses)
 
 
-def find(heard: Heard, key: bytes, looks: int = 1) -> Mark:
+def find(heard: Heard, key: bytes, hypotheses: int = AT_ANY_SPEED) -> Mark:
     """Look for a key's mark, and read the number where it is there.
 
-    The chance counts every speed and shift, tried or not, and how many `looks` were taken.
+    The chance counts `hypotheses`, tried or not, of which the best of these may be one.
     """
     shape = pattern(key)
     table = scores(heard, shape)
     row, shift = np.unravel_index(int(table.argmax()), table.shape)
     score, speed = float(table[row, shift]), heard.speeds[row]
-    chance = chance_of(score, looks * len(SPEEDS) * PERIOD)
+    chance = chance_of(score, hypotheses)
     if chance > FALSE_ALARM:
         return Mark(False, chance, score, speed, int(shift))
     low, high = _words(heard.folded[row][shift], shape)
@@ -125,16 +133,16 @@ def detect(wave: Wave, rate: int, key: bytes) -> Mark:
     Most sounds are played as they were made: that speed is tried first. Else the speed is sought in
     the loudest seconds of a long sound, and if it is not found there, in the whole.
     """
-    looks = 1 if len(wave) <= LONG * rate else 3
-    found = find(listen(wave, rate, (1.0,)), key, looks)
+    found = find(listen(wave, rate, (1.0,)), key, AS_MADE)
     if found.present:
         return found
-    if looks > 1:
-        part = find(listen(_loudest(wave, rate), rate), key, looks)
-        if part.present:
-            whole = find(listen(wave, rate, (part.speed,)), key, looks)
-            return whole if whole.present else part
-    return find(listen(wave, rate), key, looks)
+    if len(wave) <= LONG * rate:
+        return find(listen(wave, rate), key)
+    part = find(listen(_loudest(wave, rate), rate), key, 2 * AT_ANY_SPEED)
+    if part.present:
+        whole = find(listen(wave, rate, (part.speed,)), key, 2 * AT_ANY_SPEED)
+        return whole if whole.present else part
+    return find(listen(wave, rate), key, 2 * AT_ANY_SPEED)
 
 
 def _loudest(wave: Wave, rate: int) -> Wave:

@@ -1,4 +1,4 @@
-"""What a listener makes of each cell: a wave -> belief [frames, BANDS] that it was turned up.
+"""What a listener makes of each cell: a wave -> belief [steps, BANDS] that it was turned up.
 
 A small convolutional network sees log magnitudes at 16 kHz (8 ms x 31 Hz) and learnt, with another
 random pattern for every clip, to tell the mark from the speech around it (`learn`). It never sees
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .grid import BINS, BINS_PER_BAND, FIRST_BIN
+from .grid import BANDS, BINS, BINS_PER_BAND, FIRST_BIN
 
 Wave = NDArray[np.float32]
 RATE, HOP, SIZE = 16_000, 128, 512
@@ -65,7 +65,15 @@ def reader() -> Reader:
 
 
 def beliefs(wave: Wave) -> NDArray[np.float32]:
-    """A wave [N] at 16 kHz -> [frames of 16 ms, BANDS]."""
-    seen = torch.from_numpy(log_magnitudes(wave))[None]
+    """A wave [N] at 16 kHz -> [steps of 8 ms, BANDS].
+
+    The network halves the time steps; it reads the frames from the first and from the second, and
+    so says something of each: a mark may begin anywhere.
+    """
+    seen = torch.from_numpy(log_magnitudes(wave))[None]  # [1, T, BINS]
+    found = np.zeros((seen.shape[1] // 2 * 2, BANDS), np.float32)
     with torch.inference_mode():
-        return torch.tanh(reader()(seen)[0] / 2).numpy()
+        for first in (0, 1):
+            odds = reader()(seen[:, first:])[0]  # [(T - first) // 2, BANDS]
+            found[first : first + 2 * len(odds) : 2] = torch.tanh(odds / 2).numpy()
+    return found
