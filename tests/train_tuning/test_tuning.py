@@ -312,7 +312,7 @@ def test_the_generator_learns_with_a_posterior_too(system: Bundle, store: Path) 
     system.generator.posterior = posterior
     part = tuning.generator_part(system, store, FEW, None)
     parts = part.losses(0)
-    assert set(part.weights) == {"spectrum", "pitch", "guide", "copy"} == set(parts)
+    assert set(part.weights) == {"spectrum", "pitch", "guide", "copy", "words"} == set(parts)
     assert all(torch.isfinite(value) for value in parts.values())
 
 
