@@ -6,12 +6,13 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "exam"))
 import plants
 
-from voxray.explain.paths import Paths, critical_paths, shared_edges
+from voxray.explain.paths import Paths, _apart, critical_paths, shared_edges
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +56,12 @@ def test_saved_and_drawn(paths: Paths, tmp_path: Path) -> None:
 def test_unknown_targets(case: plants.Planted) -> None:
     with pytest.raises(ValueError, match="pitch, timbre, duration, words"):
         critical_paths(case.speech, "colour")
+
+
+def test_what_is_gone_counts_as_lost_not_as_unchanged() -> None:
+    clean = np.array([10.0, 14.0, np.nan])
+    gone = np.array([10.0, np.nan, 3.0])
+    assert _apart(clean, clean, 12.0) == 0.0
+    assert _apart(clean, gone, 12.0) == pytest.approx(12.0 / 2**0.5)
+    assert _apart(clean, gone) == pytest.approx(2.0 / 2**0.5)  # as if it had the mean
+    assert _apart(np.full(2, np.nan), gone[:2], 12.0) == 0.0

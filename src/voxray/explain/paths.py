@@ -33,6 +33,7 @@ from .patching import CLEAN, AtRows, Change, Plain, Rollout, _sound_dice, rollou
 from .replay import Passage, Spoken, guided_path, token_log_probs, variational
 
 TARGETS = ("pitch", "timbre", "duration", "words")
+LOST = {"pitch": 12.0}  # an octave: what a phoneme counts that has lost its voice
 UNITS = {"pitch": "semitones", "timbre": "latent units", "duration": "s", "words": "nats a token"}
 FRACTIONS = (0.05, 0.1, 0.25, 0.5)
 RANDOM_SETS = 3
@@ -332,7 +333,7 @@ def measure(speech: Spoken, passage: Passage, changes: Sequence[Change]) -> list
     found = []
     for change, run in zip(changes, runs[1:], strict=True):
         made = _features(speech, passage, run, change)
-        effects = {name: _apart(clean[name], made[name]) for name in clean}
+        effects = {name: _apart(clean[name], made[name], LOST.get(name)) for name in clean}
         effects["words"] = (_surprise(speech, passage, change) - surprise) if change.gpt else 0.0
         found.append(effects)
     return found
@@ -391,10 +392,17 @@ def _sound(
     return octaves, z.T.reshape(count, -1, len(z)).mean(1)
 
 
-def _apart(one: np.ndarray, other: np.ndarray) -> float:
-    """Root mean square difference where both have a value; nothing in common is no difference known."""
-    gap = (one - other)[np.isfinite(one - other)]
-    return float(np.sqrt(np.mean(gap**2))) if len(gap) else 0.0
+def _apart(one: np.ndarray, other: np.ndarray, lost: float | None = None) -> float:
+    """Root mean square difference [P] or [P, C] over what the clean run has; what is gone from the other counts as
+    `lost`, or, without it, as the clean run's distance from its own mean.
+    """
+    known = np.isfinite(one)
+    if not known.any():
+        return 0.0
+    gap = np.abs(one - other)
+    away = np.abs(one - np.nanmean(one, axis=0)) if lost is None else np.full_like(one, lost)
+    gap = np.where(np.isfinite(gap), gap, away)
+    return float(np.sqrt(np.mean(gap[known] ** 2)))
 
 
 def shared_edges(several: Sequence[Paths]) -> list[tuple[str, float]]:
