@@ -141,7 +141,8 @@ class Results:
             },
         }
         part = self.path.with_name(f".{self.path.name}.part")
-        part.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", "utf-8")
+        text = json.dumps(record, ensure_ascii=False, indent=1, default=_plain)
+        part.write_text(text + "\n", "utf-8")
         part.replace(self.path)
 
     def ordered(self) -> list[tuple[str, Found]]:
@@ -157,6 +158,13 @@ class Results:
     def seconds(self) -> float:
         """What all rows took."""
         return sum(found.seconds for found in self.found.values())
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy number or truth value as Python's own."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a figure is a {type(value).__name__}")
 
 
 @dataclass(frozen=True)
