@@ -13,8 +13,10 @@ from voxray import audio
 from voxray.commands import main
 from voxray.forensics import defend, judge, matching
 from voxray.forensics.detector import spans
-from voxray.forensics.network import MELS, STEP_SECONDS, Detector, features
-from voxray.forensics.train import Examples, balanced, equal_error_rate, fit, prepare
+from voxray.forensics.material import FRAMES, STEPS, Examples, Source, Sources, example, prepare
+from voxray.forensics.network import BINS, LAYOUT, STEP_SECONDS, Detector, features
+from voxray.forensics.resynthesis import phases, vocoded
+from voxray.forensics.train import balanced, calibrate, equal_error_rate, fit, odds_of
 from voxray.synthesis import WordTime
 
 
@@ -41,7 +43,7 @@ def test_wrong_codecs() -> None:
 def test_level_and_rate_give_nothing_away() -> None:
     wave = noise(1.0, rate=24_000)
     assert np.allclose(features(wave, 24_000), features(3 * wave, 24_000), atol=1e-3)
-    assert features(wave, 24_000).shape[1] == MELS
+    assert features(wave, 24_000).shape[1] == BINS
     assert abs(features(wave, 24_000).mean(0)).max() < 1e-4
 
 
@@ -52,27 +54,41 @@ def test_low_pass() -> None:
     assert spectrum[hertz > 3600].max() < 1e-3 * spectrum[hertz < 3200].max()
 
 
-def test_it_finds_a_planted_trace_and_its_band() -> None:
-    """Fakes flicker between 1 and 2 kHz: EER falls to nought, and the evidence lies there."""
-    dice = np.random.default_rng(0)
-    x = dice.standard_normal((80, 96, MELS)).astype(np.float16)
-    fake = np.arange(80) % 2 == 0
-    x[fake, ::2, 24:32] += 2.0
-    x[fake, 1::2, 24:32] -= 2.0
-    net = fit(Examples(x[:60], fake[:60]), steps=40)
-    with torch.inference_mode():
-        scores = net(torch.from_numpy(x[60:].astype(np.float32))).mean(1).numpy()
-    assert equal_error_rate(scores[~fake[60:]], scores[fake[60:]]) < 0.1
+def planted(count: int, seed: int = 0) -> Examples:
+    """Fakes flicker between 1.8 and 2.7 kHz; every fourth example turns fake half way."""
+    dice = np.random.default_rng(seed)
+    x = dice.standard_normal((count, 96, BINS)).astype(np.float16)
+    fake = np.zeros((count, 24), bool)
+    fake[1::4], fake[2::4, 12:] = True, True
+    where = np.repeat(fake, 4, axis=1)[:, :, None]
+    flicker = np.where(np.arange(96) % 4 < 2, 2.0, -2.0)[None, :, None]
+    x[:, :, 56:84] += (flicker * where).astype(np.float16)
+    return Examples(x, fake)
+
+
+def test_it_finds_a_planted_trace_its_band_and_where_it_begins() -> None:
+    kept = planted(40, 1)
+    net = calibrate(fit(planted(80), steps=60), kept)
+    seen = odds_of(net, kept)
+    assert ((seen > 0) == kept.fake).mean() > 0.9
+    share = kept.fake.mean(1)
+    scores = net.score(torch.from_numpy(seen)).numpy()
+    assert equal_error_rate(scores[share == 0], scores[share == 1]) < 0.1
+    assert (scores[share == 0] > 0).mean() <= 0.1
     from voxray.forensics.detector import _bands
 
-    mel = torch.from_numpy(x[60:61].astype(np.float32))
-    falls = [fall for _, _, fall in _bands(net, mel, float(scores[0]))]
-    assert int(np.argmax(falls)) == 3 and fake[60]
+    spectrum = torch.from_numpy(kept.x[1:2].astype(np.float32))
+    falls = [fall for _, _, fall in _bands(net, spectrum, float(scores[1]))]
+    assert int(np.argmax(falls)) == 2
+
+
+def test_calibration_wants_both_sides() -> None:
+    with pytest.raises(ValueError, match="both sides"):
+        calibrate(Detector().eval(), Examples(planted(8).x[:1], np.zeros((1, 24), bool)))
 
 
 def test_training_repeats() -> None:
-    x = np.random.default_rng(1).standard_normal((8, 40, MELS)).astype(np.float16)
-    examples = Examples(x, np.arange(8) % 2 == 0)
+    examples = planted(8)
     first, second = (fit(examples, steps=2).state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
@@ -128,10 +144,35 @@ def test_preparing_and_balancing(tmp_path: Path) -> None:
     paths = sorted(tmp_path.rglob("*.wav"))
     chosen = balanced(paths, 4, 0)
     assert sorted(path.parent.name for path in chosen) == ["a", "a", "b", "b"]
-    made = prepare(chosen[:1], chosen[1:2], 0)
-    again = prepare(chosen[:1], chosen[1:2], 0)
-    assert made.x.shape[0] == 2 and list(made.fake) == [False, True]
-    assert np.array_equal(made.x, again.x)
+    sources = Sources((Source((paths[0],), 1.0),), (Source((paths[1],), 1.0),))
+    made, again = prepare(sources, 4, 0), prepare(sources, 4, 0)
+    assert made.x.shape == (4, FRAMES, BINS) and made.fake.shape == (4, STEPS)
+    assert np.array_equal(made.x, again.x) and np.array_equal(made.fake, again.fake)
+    whole = prepare(sources, 2, 0, mixed=0.0)
+    assert list(whole.fake.mean(1)) == [0.0, 1.0]
+
+
+def test_what_is_cut_in_lies_where_the_labels_say(tmp_path: Path) -> None:
+    for name, wave in (("quiet", noise(3.0, 1)), ("loud", noise(3.0, 2))):
+        audio.write_audio(tmp_path / f"{name}.wav", wave, 16_000)
+
+    def high(wave: np.ndarray, _: np.random.Generator) -> np.ndarray:
+        return np.full(len(wave), 1.0, np.float32)
+
+    real = Source((tmp_path / "quiet.wav",), 1.0)
+    sources = Sources((real,), (Source((tmp_path / "loud.wav",), 1.0, high),))
+    for seed in range(6):
+        wave, where = example(sources, False, True, np.random.default_rng(seed))
+        assert (where == np.isclose(wave, matching.LEVEL, rtol=1e-4)).mean() > 0.999
+
+
+@pytest.mark.parametrize("machine", [phases, vocoded])
+def test_resynthesis_keeps_length_and_repeats(machine: object) -> None:
+    time = np.arange(16_000) / 16_000
+    wave = sum(np.sin(2 * np.pi * 150 * k * time) / k for k in range(1, 20)).astype("f4")
+    first, second = (machine(wave, np.random.default_rng(0)) for _ in range(2))  # type: ignore[operator]
+    assert first.shape == wave.shape and np.array_equal(first, second)
+    assert np.isfinite(first).all() and not np.allclose(first, wave, atol=0.05)
 
 
 def test_equal_error_rate() -> None:
@@ -141,5 +182,8 @@ def test_equal_error_rate() -> None:
     assert equal_error_rate(low, low) == pytest.approx(0.5, abs=0.06)
 
 
-def test_the_network_is_small() -> None:
+def test_the_network_is_small_and_the_weights_are_its_own() -> None:
+    from voxray.forensics.detector import detector
+
     assert sum(p.numel() for p in Detector().parameters()) < 100_000
+    assert int(detector().layout) == LAYOUT

@@ -1,9 +1,10 @@
 """Is this speech synthetic? A wave -> score, spans in time, and the bands that speak for it.
 
-The score is the mean log odds of the 40 ms steps: above 0 synthetic is likelier. Spans are where
-the smoothed log odds stay above 0. Bands: by how much the score falls when a band's deviations from
-its mean are taken away (occlusion), so the figure is causal for this detector. It says nothing of
-generators that the detector never met: see `benchmarks/results/forensics.md`.
+The score is the log odds of the clip, set so that 0 is crossed by about one person in twenty of
+those who were kept apart in training. Spans are where the likeliest course of the 40 ms steps is
+synthetic (Viterbi: changing sides has a price). Bands: by how much the score falls when a band's
+deviations from its mean are taken away (occlusion), so the figure is causal for this detector. It
+says little of generators that the detector never met: see `benchmarks/results/forensics.md`.
 """
 
 from __future__ import annotations
@@ -19,12 +20,11 @@ import torch
 from numpy.typing import NDArray
 
 from ..synthesis import WordTime
-from .matching import RATE
-from .network import FFT, MELS, STEP_SECONDS, TOP, Detector, features, mel_bank
+from .network import BINS, FIRST, HERTZ, STEP_SECONDS, Detector, features
 
 Wave = NDArray[np.float32]
 WEIGHTS = "detector.safetensors"
-SMOOTH = 11  # steps: 0.44 s
+PRICE = 2.0  # log odds that a change of sides costs
 SHORTEST_SPAN = 0.3  # seconds
 LEAST_SECONDS = 0.3
 BANDS = 8
@@ -71,43 +71,54 @@ def judge(
     if len(wave) < LEAST_SECONDS * rate:
         raise ValueError(f"{len(wave) / rate:.2f} s is too short; {LEAST_SECONDS} s is least")
     net = network or detector()
-    mel = torch.from_numpy(features(wave, rate))[None]  # [1, T, 64]
+    spectrum = torch.from_numpy(features(wave, rate))[None]  # [1, T, 224]
     with torch.inference_mode():
-        steps = net(mel)[0].numpy()
-        bands = _bands(net, mel, float(steps.mean()))
-    return Judgement(float(steps.mean()), steps, spans(steps, words), bands)
+        steps = net(spectrum)
+        score = float(net.score(steps))
+        bands = _bands(net, spectrum, score)
+    course = steps[0].numpy()
+    return Judgement(score, course, spans(course, words), bands)
 
 
 def spans(steps: NDArray[np.float32], words: Sequence[WordTime] = ()) -> tuple[Span, ...]:
-    """Where the smoothed log odds stay above 0."""
-    window = np.ones(min(SMOOTH, len(steps)), np.float32)
-    smooth = np.convolve(steps, window, "same") / np.convolve(np.ones(len(steps)), window, "same")
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], smooth > 0, [False]]).astype(int)))
+    """Where the likeliest course is synthetic."""
+    inside = _course(steps)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], inside, [False]]).astype(int)))
     found = []
     for begin, end in zip(edges[::2], edges[1::2], strict=True):
         start, stop = begin * STEP_SECONDS, end * STEP_SECONDS
         if stop - start >= SHORTEST_SPAN:
             said = tuple(w.text for w in words if w.start_s < stop and w.end_s > start)
-            found.append(Span(start, stop, float(smooth[begin:end].mean()), said))
+            found.append(Span(start, stop, float(steps[begin:end].mean()), said))
     return tuple(found)
 
 
+def _course(steps: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The likeliest course [T] of two states, a change of which costs `PRICE`."""
+    best, came = np.zeros(2), np.zeros((len(steps), 2), np.int64)
+    for number, odds in enumerate(steps):
+        for state in (0, 1):
+            changed = best[1 - state] - PRICE > best[state]
+            came[number, state] = 1 - state if changed else state
+        best = np.array([max(best[0], best[1] - PRICE), max(best[1], best[0] - PRICE)])
+        best += np.array([-odds / 2, odds / 2])
+    state, course = int(best[1] > best[0]), np.zeros(len(steps), bool)
+    for number in range(len(steps) - 1, -1, -1):
+        course[number] = bool(state)
+        state = int(came[number, state])
+    return course
+
+
 def _bands(
-    net: Detector, mel: torch.Tensor, score: float
+    net: Detector, spectrum: torch.Tensor, score: float
 ) -> tuple[tuple[float, float, float], ...]:
     """By how much the score falls without each band."""
-    width = MELS // BANDS
-    without = mel.repeat(BANDS, 1, 1)
+    width = BINS // BANDS
+    without = spectrum.repeat(BANDS, 1, 1)
     for band in range(BANDS):
         without[band, :, band * width : (band + 1) * width] = 0.0
-    falls = score - net(without).mean(1).detach().numpy()
-    edges = _mel_edges()
+    falls = score - net.score(net(without)).detach().numpy()
+    edges = (FIRST + width * np.arange(BANDS + 1)) * HERTZ
     return tuple(
         (float(edges[band]), float(edges[band + 1]), float(falls[band])) for band in range(BANDS)
     )
-
-
-def _mel_edges() -> NDArray[np.float64]:
-    """Hz at the borders of the bands: the peaks of the mel filters there."""
-    peaks = mel_bank().argmax(0) * RATE / FFT
-    return np.append(peaks[:: MELS // BANDS], TOP)

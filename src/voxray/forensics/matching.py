@@ -62,13 +62,15 @@ def low_passed(wave: Wave, rate: int, hertz: float) -> Wave:
     return np.fft.irfft(spectrum * edge, len(wave)).astype(np.float32)
 
 
-def roughen(wave: Wave, rate: int, generator: np.random.Generator) -> Wave:
-    """A wave at 16 kHz after a road that is drawn: low-pass, noise, one codec."""
+def roughen(wave: Wave, rate: int, generator: np.random.Generator, *, coded: float = 1.0) -> Wave:
+    """A wave at 16 kHz after a road that is drawn: low-pass, noise, one codec (so often)."""
     wave = levelled(wave, rate)
     if generator.random() < 0.5:
         wave = low_passed(wave, RATE, generator.uniform(*BAND))
     noise = LEVEL * 10 ** (-generator.uniform(25, 50) / 20)
-    wave = wave + noise * generator.standard_normal(len(wave)).astype(np.float32)
+    wave = wave + np.float32(noise) * generator.standard_normal(len(wave)).astype(np.float32)
+    if coded < 1.0 and generator.random() >= coded:
+        return wave
     codec, bits = str(generator.choice(CODECS)).split()
     return through(wave, RATE, codec, int(bits))
 
