@@ -159,6 +159,17 @@ def run(
     return scores, cloned.notes
 
 
+def run_part(
+    plan: Plan, judges: Judges, folder: Path, keep: Path | None, share: str
+) -> tuple[list[Score], list[Score], list[str]]:
+    """Scores kept before, this run's, and what is to be said about them."""
+    before = kept_scores(keep)
+    part = part_of(share, before)
+    mine = keep / f"scores.{part.number}.jsonl" if keep else None
+    made, notes = run(plan, judges, folder / "embeddings.npz", part, mine)
+    return before, made, notes
+
+
 def _strangers(clips: Sequence[Clip], language: str) -> list[Reference]:
     split = "test" if any(clip.split == "test" for clip in clips) else ""
     return sets.references(clips, language, split)
@@ -344,11 +355,8 @@ def main(
         print(f"{measure_baseline(plan, judges)} clips judged, kept in {BASELINE.name}")
         scores, notes = baseline.read(BASELINE), []
     else:
-        before = kept_scores(keep)
-        part = part_of(share, before)
-        mine = keep / f"scores.{part.number}.jsonl" if keep else None
-        made, notes = run(plan, judges, judges_folder / "embeddings.npz", part, mine)
-        if part.of > 1:
+        before, made, notes = run_part(plan, judges, judges_folder, keep, share)
+        if not share.endswith("/1"):
             print(f"{len(made)} clips judged; without --share the table is written")
             return
         scores = [*before, *made, *kept]

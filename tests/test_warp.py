@@ -52,3 +52,9 @@ def test_a_faster_clip_is_a_higher_speaker(store: Path, tmp_path: Path) -> None:
 def test_a_factor_that_leaves_no_voice_is_refused(store: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="between"):
         write_warped(store, tmp_path / "more", [3.0], lambda entry: True)
+
+
+def test_a_store_whose_people_are_not_aligned_is_told_what_comes_first(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="train restart"):
+        write_warped(tmp_path, tmp_path / "out", (0.9,), lambda entry: True)
+    assert not (tmp_path / "out").exists()

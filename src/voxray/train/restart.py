@@ -31,6 +31,11 @@ def run_restart(
     data: Path, out: Path, model: Path | None, speakers: Path | None = None, say: Say = silent
 ) -> None:
     """Fill the store and begin the runs; a store's tokens are always those of this model."""
+    for folder in (
+        out / part for part in ("content", "gpt", "generator/copy")
+    ):  # before minutes of work
+        if (folder / "state.pt").exists():
+            raise FileExistsError(f"{folder} holds a run already; name another folder")
     home = model or BUILTIN / "mini"
     bundle = Bundle.load(home, precision="float32")
     check_stamp(data)
@@ -69,8 +74,6 @@ def run_restart(
 
 def _begin(folder: Path, modules: dict[str, nn.Module], settings: Schedule) -> None:
     """A run at step 0 whose weights are known."""
-    if (folder / "state.pt").exists():
-        raise FileExistsError(f"{folder} holds a run already; name another folder")
     run = Run(folder, modules)
     run.save()
     run.describe(settings)

@@ -33,6 +33,10 @@ def write_warped(
     """Write `out`; returns how many clips were added. A factor of 1.1 plays 10 % faster and higher."""
     if any(not 0.5 <= factor <= 2.0 for factor in factors):
         raise ValueError(f"factors are {list(factors)}; between 0.5 and 2 a voice stays a voice")
+    if not (folder / LABELS).is_file():
+        raise FileNotFoundError(
+            f"nobody in {folder} is aligned yet: `voxray train content` or `voxray train restart` comes first"
+        )
     store, labels = Store(folder), read_labels(folder, (LABELS,))
     f0 = store.array("f0.f16", "float16", 240)
     entries, rows = list(store.entries), []
