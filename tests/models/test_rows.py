@@ -79,3 +79,21 @@ def test_what_is_no_single_sentence_is_refused(gpt: GPT) -> None:
     _, two = gpt.prefill(torch.ones(2, 4, dtype=torch.long), torch.tensor([4, 2]))
     with pytest.raises(ValueError, match="one sentence"):
         RowCache().join(two)
+
+
+@torch.inference_mode()
+def test_room_goes_when_a_crowd_has_left(gpt: GPT) -> None:
+    sizes = [(5 + number, 2) for number in range(12)]
+    alone, rows = [read(gpt, *size) for size in sizes], RowCache()
+    for size in [*sizes, (12, 400)]:  # the last one is long, and leaves first
+        rows.join(read(gpt, *size))
+    crowded = rows.keys[0].shape
+    while len(rows) > 2:
+        rows.leave(len(rows) - 1)
+    assert rows.keys[0].numel() < crowded.numel() / 2
+    assert {buffer.shape for buffer in (*rows.keys, *rows.values)} == {rows.keys[0].shape}
+    tokens = torch.tensor([3, 4])
+    together = gpt.step_rows(tokens, rows)
+    for row in range(2):
+        expected = gpt.step(tokens[row : row + 1], alone[row])[0]
+        assert torch.allclose(together[row], expected, atol=1e-5)

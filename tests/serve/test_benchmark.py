@@ -69,8 +69,18 @@ def test_growth_is_counted_from_after_the_warming_up(bench: ModuleType) -> None:
     assert [mb for _, _, mb in run.curve] == [101.0 + n for n in range(11)]
     assert found["memory after warming up [MB]"] == 102.0
     assert found["growth of memory in the soak [%]"] == pytest.approx(100 * (111 / 102 - 1))
+    assert found["growth, medians of a tenth [%]"] == pytest.approx(100 * (110.5 / 102.5 - 1))
     assert found["requests"] >= 1 and found[bench.REFUSED] == 0
     assert bench.course(run.curve).count(",") == 10
+
+
+def test_the_soak_asks_for_known_texts_and_for_some_of_all_lengths(bench: ModuleType) -> None:
+    turns = [bench.soaking(turn) for turn in range(120)]
+    assert {*turns[::2]} == {*bench.asked()}
+    assert {len(text.split()) for _, text in turns[1::2]} == {
+        *range(3, len(bench.PASSAGE.split()) + 1)
+    }
+    assert len({voice for voice, _ in turns[1::2]}) == 3
 
 
 def test_moments(bench: ModuleType) -> None:

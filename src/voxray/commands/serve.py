@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,7 +51,7 @@ def serve(
     """Serve speech over HTTP: OpenAI's API, WebSockets, voices, consent, verification."""
     _needs()
     from ..serve import Settings, create_app
-    from ..serve.arenas import limit_arenas
+    from ..serve.arenas import limit_arenas, limit_kernels
     from ..serve.logs import to_stream
 
     if local and host not in LOOPBACK:
@@ -68,6 +69,7 @@ def serve(
         most_active=most_active,
     )
     limit_arenas(settings.workers + 1)
+    limit_kernels(os.environ)
     folders = {n: Path(folder) for n, folder in _pairs(model, "--model").items()}
     open_models(list(folders.values()), precision)
     app = create_app(settings, folders or {"mini": None})

@@ -17,7 +17,10 @@ SPARE_ROWS = 3
 
 
 class RowCache:
-    """Explicit state, as `KVCache` is; buffers [rows, H, capacity, D/H] grow in both directions."""
+    """Explicit state, as `KVCache` is; buffers [rows, H, capacity, D/H] grow in both directions.
+
+    Where most rows have left, the buffers shrink.
+    """
 
     def __init__(self) -> None:
         self.keys: list[Tensor] = []
@@ -65,13 +68,16 @@ class RowCache:
         self.lengths, self.texts = self.lengths[:last], self.texts[:last]
         if not last:
             self.keys, self.values = [], []
+        elif len(self.keys[0]) > last + 2 * SPARE_ROWS:
+            needed = int(self.lengths.max()) + SPARE
+            self._fit(last + SPARE_ROWS, min(needed, self.keys[0].shape[2]))
 
     def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Store one new slot [R, H, 1, D/H] behind each row; return all [R, H, longest, D/H]."""
         end = int(self.lengths.max()) + 1
         for buffers, new in ((self.keys, key), (self.values, value)):
             if end > buffers[layer].shape[2]:
-                buffers[layer] = _larger(buffers[layer], len(buffers[layer]), end + SPARE)
+                buffers[layer] = _resized(buffers[layer], len(buffers[layer]), end + SPARE)
             buffers[layer][torch.arange(len(self)), :, self.lengths] = new[:, :, 0]
         return self.keys[layer][: len(self), :, :end], self.values[layer][: len(self), :, :end]
 
@@ -100,14 +106,18 @@ class RowCache:
         if rows <= have_rows and slots <= have_slots:
             return
         rows = have_rows if rows <= have_rows else rows + SPARE_ROWS
-        slots = have_slots if slots <= have_slots else slots + SPARE
-        self.keys = [_larger(buffer, rows, slots) for buffer in self.keys]
-        self.values = [_larger(buffer, rows, slots) for buffer in self.values]
+        self._fit(rows, have_slots if slots <= have_slots else slots + SPARE)
+
+    def _fit(self, rows: int, slots: int) -> None:
+        """Buffers of that size, made one by one: never all of them twice."""
+        for buffers in (self.keys, self.values):
+            for layer, buffer in enumerate(buffers):
+                buffers[layer] = _resized(buffer, rows, slots)
 
 
-def _larger(buffer: Tensor, rows: int, slots: int) -> Tensor:
-    """The same content in a buffer of `rows` x `slots`, zeros elsewhere."""
-    have_rows, heads, have_slots, depth = buffer.shape
-    made = buffer.new_zeros(rows, heads, max(slots, have_slots), depth)
-    made[:have_rows, :, :have_slots] = buffer
+def _resized(buffer: Tensor, rows: int, slots: int) -> Tensor:
+    """The same content in a buffer of `rows` x `slots`, as far as it fits; zeros elsewhere."""
+    made = buffer.new_zeros(rows, buffer.shape[1], slots, buffer.shape[3])
+    rows, slots = min(rows, buffer.shape[0]), min(slots, buffer.shape[2])
+    made[:rows, :, :slots] = buffer[:rows, :, :slots]
     return made

@@ -8,6 +8,7 @@ what clients get that ask for none (or for OpenAI's).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -30,10 +31,13 @@ from . import (
     routes_trust,
     routes_voices,
 )
+from .arenas import give_back
 from .errors import on_error, response
 from .guard import BodyProblem, Guard
 from .settings import Settings
 from .state import Model, Service, aside
+
+TIDIED_SECONDS = 10.0  # between two goes at what was freed; one takes some milliseconds
 
 
 class ErrorDetail(BaseModel):
@@ -98,8 +102,21 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
     for name in service.models:
         await aside(service.bundle, name)
+    tidying = asyncio.create_task(_tidy(service))
     yield
+    tidying.cancel()
     await aside(service.scheduler.stop)
+
+
+async def _tidy(service: Service) -> None:
+    """What was freed goes back to the system, now and then where work was done and once after it."""
+    seen = 0.0
+    while True:
+        await asyncio.sleep(TIDIED_SECONDS)
+        worked = service.scheduler.busy_seconds
+        if worked != seen:
+            await aside(give_back)
+            seen = worked
 
 
 async def _body_problem(_request: Request, error: Exception) -> Response:
