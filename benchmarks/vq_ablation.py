@@ -1,13 +1,15 @@
 """With little speech, is a model without quantisation less stable? Bypass on and off, all else equal.
 
     python benchmarks/vq_ablation.py --quick          # one speaker, 20 s, one seed: does it run
-    python benchmarks/vq_ablation.py --json out.json  # 10/20/30/60 s, 5 seeds, 3 speakers: 120 runs
+    python benchmarks/vq_ablation.py --json out.json --keep DIR  # 10/20/30/60 s, 5 seeds, 3 speakers: 120 runs
+    python benchmarks/vq_ablation.py --keep DIR --seeds 7 --json out.json  # goes on with two more seeds
 
 Both arms start from the same weights and see the same batches; the generator is tuned on `seconds` of one
 speaker, then says the held-out recordings from their own units. Quantised: the code of each token. Bypass: the
-unquantised vector of each token, as a codebook with an entry a token. Measured: similarity, its drift over the
-clip (last third against first), deviation of F0 (octaves) and of F1, F2 (%) from the recording, word errors;
-differences are paired by speaker, length and seed, with 95 % bootstrap intervals. The answer is printed as it is.
+unquantised vector of each token, as a codebook with an entry a token. The weights of the last step are measured:
+nothing is chosen by a check. Measured: similarity, its drift over the clip (last third against first), deviation
+of F0 (octaves) and of F1, F2 (%) from the recording, word errors; differences are paired by speaker, length and
+seed, with 95 % bootstrap intervals. The answer is printed as it is. The speakers are those with most speech.
 
 What it cannot say: the weights both arms start from were trained on quantised units, so the bypass begins off
 its distribution and has that to unlearn as well. `--start DIR` takes a model trained without quantisation for it.
@@ -16,6 +18,8 @@ its distribution and has that to unlearn as well. `--start DIR` takes a model tr
 from __future__ import annotations
 
 import copy
+import itertools
+import shutil
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
@@ -33,15 +37,18 @@ from voxray.bundle import BUILTIN, Bundle
 from voxray.evaluate import metrics
 from voxray.evaluate.fewshot import voice_wave
 from voxray.evaluate.named import NamedJudges
+from voxray.models.memory import Memory
 from voxray.sampling import normal_noise
 from voxray.train.label import read_labels
 from voxray.train.slices import Slice
-from voxray.train.store import RATE, Store
+from voxray.train.store import RATE, Entry, Store
 from voxray.train.tuning import Tuning, training_parts, tune
 from voxray.train.voice_store import write_store
 
 LEAST_PAIRS = 6
 SECONDS, SEEDS, SPEAKERS = (10, 20, 30, 60), 5, 3
+LITTLE = 30  # s: "below 30 s of data"
+HELD = 3  # recordings said again
 MEASURES = ("similarity", "drift", "f0", "formants", "error")
 LOWER_IS_BETTER = {"similarity": False, "drift": True, "f0": True, "formants": True, "error": True}
 
@@ -88,19 +95,34 @@ def unquantised(bundle: Bundle, store: Path) -> None:
     bundle.generator.codebook = table
 
 
+def codes_of(tokens: np.ndarray, entry: Entry) -> np.ndarray:
+    """The units [S] of a clip of the store, of whatever codebook."""
+    first = entry.start // 960
+    return tokens[first : first + entry.samples // 960].astype(np.int64)
+
+
+def remembered(bundle: Bundle, wave: np.ndarray, units: np.ndarray) -> Memory | None:
+    """The reference's frames with the store's own units: those of the bypass have another codebook."""
+    memory = bundle.memory(wave, RATE)
+    if memory is None:
+        return None
+    return Memory(torch.from_numpy(units)[None, : memory.tokens.shape[1]], memory.latents)
+
+
 def held_waves(bundle: Bundle, store: Path, seed: int) -> list[tuple[np.ndarray, np.ndarray, str]]:
     """(made, recording, text) at 16 kHz of every held-out clip, said from its own units."""
     corpus, labels = Store(store), read_labels(store)
     tokens = corpus.array("tokens.i16", "int16", 960)
     train = [e for e in corpus.entries if e.split == "train"]
     wave = voice_wave(corpus, train)
-    speaker, memory = bundle.speaker_vector(wave, RATE), bundle.memory(wave, RATE)
+    speaker = bundle.speaker_vector(wave, RATE)
+    memory = remembered(bundle, wave, np.concatenate([codes_of(tokens, e) for e in train]))
     made = []
     for entry in corpus.entries:
         if entry.split != "dev":
             continue
-        first, count = entry.start // 960, entry.samples // 960
-        part = torch.from_numpy(tokens[first : first + count].astype(np.int64))[None]
+        count = entry.samples // 960
+        part = torch.from_numpy(codes_of(tokens, entry))[None]
         label = labels[entry.name]
         pointer = torch.zeros(1, count, dtype=torch.long)
         for place, (start, end) in enumerate(label.spans):
@@ -161,22 +183,54 @@ def figures(
     }
 
 
+@dataclass(frozen=True)
+class Arm:
+    """A model to start from: with the quantiser, or past it."""
+
+    bypass: bool
+    home: Path
+    bundle: Bundle
+
+
+def prepared(
+    arm: Arm, bundle: Bundle, person: comparing.Person, seconds: float, folder: Path
+) -> Path:  # fmt: skip
+    """The store of one speaker and length, made once for all seeds; the bundle knows its codebook."""
+    store = (
+        folder / f"{person.name.replace('/', '-')}-{seconds}-{'bypass' if arm.bypass else 'codes'}"
+    )
+    if not (store / "codebook.npy").is_file():
+        shutil.rmtree(store, ignore_errors=True)
+        held = [(clip.wave(), clip.text) for clip in person.held[:HELD]]
+        train = comparing.up_to(person.train, seconds)
+        readout = training_parts(arm.home, bundle)[1]
+        write_store(store, bundle, slices(train, "t"), slices(held, "h"), readout)
+        if arm.bypass:
+            unquantised(bundle, store)
+    if arm.bypass:
+        bundle.generator.codebook = torch.from_numpy(np.load(store / "codebook.npy"))
+    return store
+
+
 def one(
-    base: Bundle, home: Path, person: comparing.Person, ear: comparing.Ear, seconds: float, seed: int,
-    bypass: bool, judges: NamedJudges, config: Tuning, folder: Path,
+    arm: Arm, person: comparing.Person, ear: comparing.Ear, seconds: float, seed: int,
+    judges: NamedJudges, config: Tuning, folder: Path,
 ) -> Row:  # fmt: skip
-    """Tune one arm and measure it."""
-    bundle = copy.deepcopy(base)
-    posterior, readout = training_parts(home, bundle)
-    held = [(clip.wave(), clip.text) for clip in person.held[:6]]
-    train = comparing.up_to(person.train, seconds)
-    store = write_store(folder / "store", bundle, slices(train, "t"), slices(held, "h"), readout)
-    if bypass:
-        unquantised(bundle, store)
-    settings = config.model_copy(update={"seed": seed})
-    tune(bundle, store, folder / "run", settings, only="generator", posterior=posterior)
+    """Tune one arm and measure it as it is after the last step."""
+    bundle = copy.deepcopy(arm.bundle)
+    store = prepared(arm, bundle, person, seconds, folder)
+    later = itertools.count()
+
+    def last() -> dict[str, float]:
+        return {"score": float(next(later))}  # no choice by any measure: the last weights stay
+
+    with tempfile.TemporaryDirectory() as run:
+        tune(
+            bundle, store, Path(run), config.model_copy(update={"seed": seed}), only="generator",
+            posterior=training_parts(arm.home, bundle)[0], check=last,
+        )  # fmt: skip
     found = figures(held_waves(bundle, store, seed), judges, ear)
-    return Row(person.name, seconds, seed, bypass, **found)
+    return Row(person.name, seconds, seed, arm.bypass, **found)
 
 
 def compared(rows: list[Row]) -> list[dict[str, Any]]:
@@ -199,6 +253,23 @@ def compared(rows: list[Row]) -> list[dict[str, Any]]:
                 }
             )  # fmt: skip
     return made
+
+
+def claim(rows: list[Row]) -> dict[str, Any]:
+    """What decides "the quantiser steadies training below 30 s": how much more drift, and how many more word
+    errors, there are without it, as shares of those with it; both must hold.
+    """
+    pairs = {(r.speaker, r.seconds, r.seed) for r in rows if r.seconds < LITTLE}
+    named = {(r.speaker, r.seconds, r.seed, r.bypass): r for r in rows}
+    whole = sorted(p for p in pairs if {(*p, True), (*p, False)} <= named.keys())
+    made = {}
+    for name in ("drift", "error"):
+        kept, without = ([getattr(named[(*p, b)], name) for p in whole] for b in (False, True))
+        mean = max(1e-9, float(np.nanmean(kept)))
+        made[name] = comparing.interval(
+            [(b - a) / mean for a, b in zip(kept, without, strict=True)]
+        )
+    return {"figure": made["drift"], "second": made["error"], "note": "drift, word errors"}
 
 
 def answer(found: list[dict[str, Any]]) -> str:
@@ -251,14 +322,27 @@ def picture(found: list[dict[str, Any]]) -> Any:
     return plot
 
 
+def everyone(shared: Path, most: int) -> list[comparing.Person]:
+    """The speakers with most speech to learn from."""
+    found = comparing.people(shared)
+    return sorted(found, key=lambda p: -sum(clip.seconds for clip in p.train))[:most]
+
+
 def main(
     quick: Annotated[bool, typer.Option("--quick", help="One speaker, 20 s, one seed.")] = False,
     out: Annotated[Path | None, typer.Option("--json", help="All figures.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Rows and stores, as they come; resumes.")
+    ] = None,
     model: Annotated[Path | None, typer.Option(help="A model's folder.")] = None,
     start: Annotated[
         Path | None, typer.Option(help="A model trained without quantisation, for the bypass.")
     ] = None,
     steps: Annotated[int, typer.Option(help="Of each run.")] = 120,
+    rate: Annotated[float, typer.Option(help="Learning rate.")] = 2e-4,
+    seeds: Annotated[int, typer.Option(help="How many.")] = SEEDS,
+    share: Annotated[str, typer.Option(help="Of the speakers: 1/3.")] = "0/1",
+    as_kept: Annotated[bool, typer.Option("--table", help="Of the rows kept so far.")] = False,
     shared: Annotated[Path, typer.Option(help="Folder with speech/.")] = comparing.SHARED,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
 ) -> None:
@@ -266,30 +350,34 @@ def main(
     torch.set_num_threads(threads)
     home = model or BUILTIN / "mini"
     homes = {False: home, True: start or home}
-    bases = {arm: Bundle.load(path, precision="float32") for arm, path in homes.items()}
+    arms = [Arm(b, path, Bundle.load(path, precision="float32")) for b, path in homes.items()]
     judges = NamedJudges(threads=threads)
-    everybody = comparing.people(shared)
-    heard = comparing.ears(everybody[:3] if quick else everybody, judges)
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+    persons, lengths = everyone(shared, 1 if quick else SPEAKERS), (20,) if quick else SECONDS
+    heard = comparing.ears(persons, judges, keep and keep / "ears.json")
     config = Tuning(
-        generator_steps=4 if quick else steps, check_every=4 if quick else 40, minutes=5.0
-    )
-    if quick:
-        config = config.model_copy(update={"batch": 2})
-    rows = []
-    for person in everybody[: 1 if quick else SPEAKERS]:
-        for seconds in (20,) if quick else SECONDS:
-            for seed in range(1, 2 if quick else SEEDS + 1):
-                for bypass in (False, True):
-                    with tempfile.TemporaryDirectory() as folder:
-                        row = one(
-                            bases[bypass], homes[bypass], person, heard[person.name], seconds, seed, bypass, judges,
-                            config, Path(folder),
-                        )  # fmt: skip
-                    print(row, flush=True)
-                    rows.append(row)
-    found = compared(rows)
+        generator_steps=4 if quick else steps, check_every=1000, words=0.0, minutes=5.0,
+        generator_rate=rate, batch=2 if quick else 4,
+    )  # fmt: skip
+    what = f"weights {comparing.weights_of(homes.values())}, {config.generator_steps} steps, rate {rate}"
+    kept = comparing.Kept(keep / "rows.jsonl" if keep else None, Row, what)
+    persons = [] if as_kept else comparing.mine(share, persons)
+    with tempfile.TemporaryDirectory() as temporary:
+        for seed in range(1, 2 if quick else seeds + 1):
+            for person, seconds, arm in itertools.product(persons, lengths, arms):
+                where = {"speaker": person.name, "seconds": seconds, "seed": seed}
+                if not kept.has(**where, bypass=arm.bypass):
+                    ear, folder = heard[person.name], keep or Path(temporary)
+                    print(kept(one(arm, person, ear, seconds, seed, judges, config, folder)))
+    found = compared(kept.rows)
     parts = {"Answer": answer(found), "Figures": table(found)}
-    record = {"rows": [asdict(row) for row in rows], "differences": found}
+    record = {
+        "rows": [asdict(row) for row in kept.rows], "differences": found,
+        "weights": comparing.weights_of([home]), "quick": quick,
+        "claims": {"The quantiser steadies training": claim(kept.rows)},
+        "facts": {"what": what, "speakers": ", ".join(sorted({r.speaker for r in kept.rows}))},
+    }  # fmt: skip
     comparing.finish(
         "Quantiser on or off", "vq_ablation", parts, record, out, quick, picture(found)
     )

@@ -22,6 +22,9 @@ def prepare(
     manifests: Annotated[list[Path], typer.Argument(help="Lists of recordings, .tsv.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where the store goes.")],
     workers: Annotated[int, typer.Option(min=1, help="Processes that read recordings.")] = 1,
+    ray: Annotated[
+        str, typer.Option(help="Read on a Ray cluster: `local`, or its address. Extra `ray`.")
+    ] = "",
 ) -> None:
     """Turn recordings into a store; goes on where it stopped, reports what was dropped."""
     from rich.console import Console
@@ -41,7 +44,7 @@ def prepare(
             task = bar.add_task(name, total=None)
             return lambda done, of: bar.update(task, completed=done, total=of)
 
-        report = run(manifests, output, progress=steps("recordings"), workers=workers)
+        report = run(manifests, output, progress=steps("recordings"), workers=workers, cluster=ray)
         add_pitch(output, steps("pitch"))
         labels = label_teacher(output, steps("phonemes"))
     report.update({f"phonemes: {reason}": count for reason, count in labels.items()})

@@ -2,7 +2,7 @@
 
 In: a file or folder of one speaker. Out: a folder that `--model` takes, with `voice.safetensors`, `clips.tsv`
 (what was found of each clip), `report.md` and `samples/`. The judges listen to held-out texts while the
-model is tuned: similarity to the held-out recordings, less what the word errors have grown by, decides when
+model is tuned (and to sentences of our own, where few were held out): similarity to the held-out recordings, less what the word errors have grown by, decides when
 to stop. Without judges the held-out loss decides. Every stage goes on where a killed run left it.
 """
 
@@ -36,7 +36,15 @@ from . import metrics, normalise
 from .judges import Judges, Wave
 from .sets import RATE as HEARD_RATE
 
-LISTENED = 4  # held-out texts that are spoken at every check
+LISTENED = 4  # texts that are spoken at every check
+SENTENCES = {  # said, too, where fewer clips were held out: one text is no measure of lost words
+    "en": (
+        "The morning train was late, so we walked along the river.",
+        "She put the heavy basket down and looked for her keys.",
+        "Nobody in the village had ever seen such a bright light.",
+    ),
+    "zh": ("今天早上下了一场大雨。", "他把书放在桌子上就走了。", "我们明天一起去公园散步吧。"),
+}
 ERROR_ROOM = 0.01  # word errors may grow by this much before they cost
 PUBLISHED_SECONDS = 9.5
 NAN = float("nan")
@@ -71,6 +79,14 @@ class Outcome:
     rows: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Said:
+    """A text to speak."""
+
+    text: str
+    language: str
+
+
 class Listener:
     """The judges on the held-out clips of a store."""
 
@@ -93,25 +109,34 @@ class Listener:
             for judge in judges.speakers
         }
 
-    def speak(self, bundle: Bundle, entry: Entry) -> Synthesis:
-        """One held-out text in the tuned voice."""
+    def speak(self, bundle: Bundle, said: Said) -> Synthesis:
+        """One text in the tuned voice."""
         voice = Voice.heard("tuned", heard_by(bundle, self.reference), RATE, bundle)
-        options: dict[str, Any] = {"seed": self.seed, "language": entry.language}
-        return tts(entry.text, voice, model=bundle, **options)
+        options: dict[str, Any] = {"seed": self.seed, "language": said.language}
+        return tts(said.text, voice, model=bundle, **options)
+
+    def texts(self, most: int = LISTENED) -> list[Said]:
+        """Up to `most` held-out texts; sentences of our own where they are fewer than a check wants."""
+        own = [Said(entry.text, entry.language) for entry in self.held[:most]]
+        languages = list(dict.fromkeys(said.language for said in own))
+        more = [
+            Said(text, language) for language in languages for text in SENTENCES.get(language, ())
+        ]
+        return own + more[: max(0, LISTENED - len(own))]
 
     def __call__(self, bundle: Bundle, most: int = LISTENED) -> Heard:
-        """Speak and judge up to `most` held-out texts."""
-        entries = self.held[:most]
+        """Speak and judge: similarity to the held-out recordings, word errors."""
+        said = self.texts(most)
         with parametrize.cached():  # adapters are added up once, not at every step
-            made = [self.speak(bundle, entry) for entry in entries]
+            made = [self.speak(bundle, one) for one in said]
         waves = [audio.resample(m.audio, m.sample_rate, HEARD_RATE) for m in made]
         errors, length = 0, 0
-        for language in sorted({entry.language for entry in entries}):
-            own = [n for n, entry in enumerate(entries) if entry.language == language]
-            texts = self.judges.recogniser([waves[n] for n in own], language)
-            for n, text in zip(own, texts, strict=True):
+        for language in sorted({one.language for one in said}):
+            own = [n for n, one in enumerate(said) if one.language == language]
+            heard = self.judges.recogniser([waves[n] for n in own], language)
+            for n, text in zip(own, heard, strict=True):
                 alignment = metrics.best_alignment(
-                    normalise.readings(entries[n].text, language),
+                    normalise.readings(said[n].text, language),
                     normalise.readings(text, language),
                 )
                 errors, length = errors + alignment.errors, length + len(alignment.target)
@@ -121,7 +146,7 @@ class Listener:
             )
             for judge in self.judges.speakers
         }
-        return Heard(near, errors / max(1, length), len(entries))
+        return Heard(near, errors / max(1, length), len(said))
 
 
 def _mean(vectors: Sequence[np.ndarray]) -> np.ndarray:
@@ -277,10 +302,10 @@ def _remembered(path: Path, listen: Callable[[], Heard]) -> Heard:
 
 def _samples(listener: Listener, bundle: Bundle, folder: Path, when: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for number, entry in enumerate(listener.held[:3], start=1):
+    for number, said in enumerate(listener.texts()[:3], start=1):
         path = folder / f"{number}-{when}.flac"
         if not path.is_file():
-            save(listener.speak(bundle, entry), path)
+            save(listener.speak(bundle, said), path)
 
 
 def _keep(bundle: Bundle, name: str, store: Path, made: Outcome) -> None:
@@ -361,7 +386,7 @@ def report(made: Outcome, name: str) -> str:
             lines.append(f"| {when} | {100 * heard.error:.1f} | {near} |")
         same = " | ".join(f"{made.same.get(j, NAN):.3f}" for j in judges)
         lines += [f"| the speaker's own recordings | | {same} |", ""]
-        lines.append(f"{made.after.texts} held-out texts. Listen: `samples/`.")
+        lines.append(f"{made.after.texts} texts not learnt from. Listen: `samples/`.")
     if made.problems:
         lines += ["", "## Not used", "", *(f"- {problem}" for problem in made.problems)]
     lines += ["", "## Clips", "", "| clip | s | SNR dB | fit | remarks |", "|---|---|---|---|---|"]

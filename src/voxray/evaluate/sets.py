@@ -121,6 +121,12 @@ def read_clips(folder: Path) -> list[Clip]:
     ]
 
 
+def noise_levels(folder: Path) -> dict[Path, float]:
+    """Signal to noise in dB by path, of a folder whose manifest tells it."""
+    rows = _rows(folder / "manifest.tsv", ("path",))
+    return {folder / r["path"]: float(r["snr_db"]) for r in rows if r.get("snr_db")}
+
+
 def read_teacher(folder: Path) -> list[Clip]:
     """Clips of a folder with a manifest as in `teacher/speech/`; the voice is the speaker."""
     return [

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from voxray.config import GPTConfig
 from voxray.models.attention import Attention, Cache, KVCache
 from voxray.models.rows import RowCache
-from voxray.sites import Moment, Site, sites
+from voxray.models.token_model import TokenModel
+from voxray.sites import Site
 
 TextBias = dict[int, Tensor]
 
@@ -106,7 +107,7 @@ class PreNormBlock(Block):
         return self.resid(x)
 
 
-class GPT(nn.Module):
+class GPT(TokenModel):
     """The text-to-token transformer: `forward` to train, `prefill` + `step` (or `step_rows`) to speak."""
 
     def __init__(self, config: GPTConfig) -> None:
@@ -129,9 +130,7 @@ class GPT(nn.Module):
         self.head = nn.Linear(width, config.codebook_size + 1, bias=False)
         self.dropout = nn.Dropout(config.dropout)
         self.embed, self.logits = Site(), Site()  # [B, L, D], [B, rows, K+1]
-        self.moment = Moment()
-        for site in sites(self).values():
-            site.moment = self.moment
+        self.moment = self._clock()
         self._initialise()
 
     def _initialise(self) -> None:
@@ -146,11 +145,6 @@ class GPT(nn.Module):
         for block in self.blocks:
             for final in (block.attn.out, block.feedforward.down):
                 final.weight.data.mul_(depth)
-
-    @property
-    def end(self) -> int:
-        """The token id that ends the speech."""
-        return self.config.codebook_size
 
     def forward(
         self,
@@ -265,10 +259,6 @@ class GPT(nn.Module):
             return audio
         last = (text_lengths.to(x.device) - 1)[:, None, None].expand(-1, 1, x.shape[2])
         return torch.cat([x.gather(1, last), audio], dim=1)
-
-    def _tell(self, step: int, start: int, end: int, text: int) -> None:
-        self.moment.step, self.moment.text = step, text
-        self.moment.positions = range(start, end)
 
 
 def _all_rows(bias: Tensor, phones: int, length: int) -> Tensor:

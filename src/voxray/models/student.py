@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from voxray.config import StudentConfig
-from voxray.sites import Moment, Site, sites
+from voxray.models.token_model import TokenModel
+from voxray.sites import Site
 
 State = tuple[Tensor, Tensor]
 
@@ -84,7 +85,7 @@ class StudentBlock(nn.Module):
         return self.resid(made + read), asking, deciding
 
 
-class Student(nn.Module):
+class Student(TokenModel):
     """`forward` to train, `prefill` + `step` to speak."""
 
     def __init__(self, config: StudentConfig) -> None:
@@ -99,14 +100,7 @@ class Student(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, config.codebook_size + 1, bias=False)
         self.embed, self.logits = Site(), Site()  # [B, P, D], [B, rows, K+1]
-        self.moment = Moment()
-        for site in sites(self).values():
-            site.moment = self.moment
-
-    @property
-    def end(self) -> int:
-        """The token id that ends the speech."""
-        return self.config.codebook_size
+        self.moment = self._clock()
 
     def read(self, text_ids: Tensor, text_lengths: Tensor) -> StudentCache:
         """Phonemes [B, P] -> a cache at the beginning of speech."""
@@ -172,7 +166,3 @@ class Student(nn.Module):
         made, cache.asking, cache.deciding = self.blocks[0](x, cache, bias)
         cache.length += x.shape[1]
         return self.logits(self.head(self.norm(made)))
-
-    def _tell(self, step: int, start: int, end: int, text: int) -> None:
-        self.moment.step, self.moment.text = step, text
-        self.moment.positions = range(start, end)

@@ -2,19 +2,21 @@
 
 Clips are read, resampled to 24 kHz, brought to one loudness, and appended; the report says what was
 dropped and why. A broken-off run goes on where it stopped (the index is written as it grows).
+Reading is shared out over processes (`workers`) or over the machines of a Ray cluster (`clusters`).
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from voxray.audio import read_audio, resample, speech_gain
 
+from .clusters import over_ray
 from .corpus import Clip, read_manifest
 from .pitch import f0_track
 from .store import RATE, TOKEN, Entry, Store, write_index
@@ -29,10 +31,12 @@ def prepare(
     splits: Sequence[str] = ("train", "dev"),
     progress: Callable[[int, int], None] | None = None,
     workers: int = 1,
+    cluster: str = "",
 ) -> dict[str, int]:
     """Fill `out`; returns how many clips were kept, already there, or dropped for which reason.
 
-    Recordings are read by `workers` processes; the store is the same for any number of them.
+    Recordings are read by `workers` processes, or by a Ray cluster ("local", or its address); the store is
+    the same for any number of them.
     """
     out.mkdir(parents=True, exist_ok=True)
     clips = [c for m in manifests for c in read_manifest(m)]
@@ -45,7 +49,7 @@ def prepare(
         file.truncate()
         reasons = ["already there" if c.name in done else _refusal(c, splits) for c in clips]
         fresh = [c.path for c, reason in zip(clips, reasons, strict=True) if not reason]
-        waves = ahead(_load, fresh, workers)
+        waves = _waves(fresh, workers, cluster)
         for i, (clip, reason) in enumerate(zip(clips, reasons, strict=True)):
             wave = None
             if not reason:
@@ -68,6 +72,24 @@ def prepare(
 
 def _refusal(clip: Clip, splits: Sequence[str]) -> str:
     return "" if clip.split in splits else f"split {clip.split}"
+
+
+def _waves(
+    paths: list[Path], workers: int, cluster: str
+) -> Iterator[tuple[np.ndarray | None, str]]:
+    """What `_load` gives for each path, in order."""
+    if not cluster:
+        yield from ahead(_load, paths, workers)
+        return
+    for row in over_ray(load_row, paths, cluster):
+        fault = row["fault"]
+        yield (None if fault else np.frombuffer(row["wave"], "<i2")), fault
+
+
+def load_row(path: Path) -> dict[str, bytes | str]:
+    """`_load` as a row that travels between machines."""
+    wave, fault = _load(path)
+    return {"wave": b"" if wave is None else wave.tobytes(), "fault": fault}
 
 
 def _load(path: Path) -> tuple[np.ndarray | None, str]:

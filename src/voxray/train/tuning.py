@@ -45,6 +45,7 @@ class Tuning(Config):
     """Settings of a few-shot run."""
 
     rank: int = 0  # of the adapters; 0: all weights
+    still: tuple[str, ...] = ()  # parts of the generator that stay as they are (of full tuning)
     generator_steps: int = 240
     gpt_steps: int = 240
     generator_rate: float = 2e-4
@@ -220,8 +221,9 @@ def tune_part(part: Part, out: Path, config: Tuning, say: Say = silent) -> dict[
         trained, rate = adapt(module, config.rank, config.seed), config.adapter_rate
     else:
         module.requires_grad_(True)
-        if getattr(module, "posterior", None) is not None:
-            module.posterior.requires_grad_(False)  # type: ignore[union-attr]
+        for name in ("posterior", *config.still):
+            if isinstance(getattr(module, name, None), nn.Module):
+                getattr(module, name).requires_grad_(False)
         trained, rate = [p for p in module.parameters() if p.requires_grad], part.rate
     run = Run(out, {part.name: module})
     try:
@@ -269,7 +271,7 @@ def _judge(run: Run, part: Part, config: Tuning, say: Say) -> None:
     module = part.module
     with run.averaged(), torch.no_grad():
         module.eval()
-        row = part.check()
+        row = {**part.check(), "step": float(run.step)}
         better = -row["score"] < run.progress.best
         if better:
             _write(run.folder / "best.pt", {"weights": module.state_dict(), "row": row})
@@ -277,7 +279,7 @@ def _judge(run: Run, part: Part, config: Tuning, say: Say) -> None:
     run.progress.stale = 0 if better else run.progress.stale + 1
     run.progress.best = min(run.progress.best, -row["score"])
     run.log("check", **row)
-    numbers = " ".join(f"{name} {value:.3f}" for name, value in row.items())
+    numbers = " ".join(f"{name} {value:.3f}" for name, value in row.items() if name != "step")
     say(f"{part.name} {run.step} of {part.steps}: {numbers}{' *' if better else ''}")
 
 
