@@ -100,7 +100,7 @@ def test_judges_decide_and_are_shown(tiny: Bundle, recordings: Path, tmp_path: P
     assert toy.checks == 4  # before, at step 0, at step 2, after
     assert "| before (zero-shot) |" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     assert {p.name for p in (tmp_path / "out" / "samples").iterdir()} == {
-        "1-before.flac", "1-after.flac",
-    }  # fmt: skip
+        f"{n}-{when}.flac" for n in (1, 2, 3) for when in ("before", "after")
+    }
     kept = json.loads((tmp_path / "out" / "work" / "before.json").read_text(encoding="utf-8"))
-    assert kept["texts"] == 1
+    assert kept["texts"] == fewshot.LISTENED  # one held out, the others are sentences of our own

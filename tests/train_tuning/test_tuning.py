@@ -223,6 +223,22 @@ def test_tuning_moves_what_it_should_and_leaves_a_plain_model(
     assert Bundle.load(tmp_path / "model").name == "tiny"
 
 
+def test_parts_that_are_to_stay_stay_as_they_are(
+    system: Bundle, store: Path, tmp_path: Path
+) -> None:
+    before, rising = weights(system), iter(range(100))
+    config = FEW.model_copy(update={"still": ("prior", "speaker")})
+    rows = tune(
+        system, store, tmp_path / "run", config, only="generator",
+        check=lambda: {"score": float(next(rising))},
+    )  # fmt: skip
+    after = weights(system)
+    changed = {k.split(".")[1] for k in after if not torch.equal(after[k], before[k])}
+    assert "decoder" in changed
+    assert not {"prior", "speaker"} & changed
+    assert rows["generator"]["step"] == FEW.generator_steps  # whose weights were kept
+
+
 def test_what_does_not_help_is_not_kept_and_patience_ends_it(
     system: Bundle, store: Path, tmp_path: Path
 ) -> None:

@@ -2,8 +2,9 @@
 
 In: a file or folder of one speaker. Out: a folder that `--model` takes, with `voice.safetensors`, `clips.tsv`
 (what was found of each clip), `report.md` and `samples/`. The judges listen to held-out texts while the
-model is tuned (and to sentences of our own, where few were held out): similarity to the held-out recordings, less what the word errors have grown by, decides when
-to stop. Without judges the held-out loss decides. Every stage goes on where a killed run left it.
+model is tuned (and to sentences of our own, where few were held out): similarity to the held-out recordings,
+less what the word errors have grown by, decides when to stop. Without judges the held-out loss decides. Every
+stage goes on where a killed run left it.
 """
 
 from __future__ import annotations
@@ -200,7 +201,8 @@ def few_shot(
         made.before = _remembered(work / "before.json", lambda: listener(bundle, 12))
         _samples(listener, bundle, out / "samples", "before")
         say(f"before: {_told(made.before)}")
-    room = (made.before.error if made.before else 0.0) + ERROR_ROOM
+    start = _start(work, made.before, listener, bundle)
+    room = (start.error if start else 0.0) + ERROR_ROOM
 
     def check() -> dict[str, float]:
         assert listener is not None
@@ -221,6 +223,15 @@ def few_shot(
     return made
 
 
+def _start(
+    work: Path, before: Heard | None, listener: Listener | None, bundle: Bundle
+) -> Heard | None:  # fmt: skip
+    """What the checks' own texts sound like before anything is tuned: what words may be lost is counted from it."""
+    if listener is None or before is None or before.texts <= LISTENED:
+        return before
+    return _remembered(work / "start.json", lambda: listener(bundle))
+
+
 def _prepare(
     source: Path, transcripts: Path | None, minutes: float, bundle: Bundle, readout: Any,
     work: Path, key: str, language: str, clean: bool, judges: Judges | None, say: Say,
@@ -236,7 +247,7 @@ def _prepare(
     train, held = split(found.slices, reports, minutes)
     say(f"{len(train)} clips to learn from, {len(held)} held out")
     write_store(work / "store", bundle, train, held, readout)
-    for stale in ("before.json", "after.json"):
+    for stale in ("before.json", "start.json", "after.json"):
         (work / stale).unlink(missing_ok=True)
     plan = _Plan(reports, found.problems)
     rows = {"key": key, "problems": found.problems, "reports": [asdict(r) for r in reports]}
