@@ -15,7 +15,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "voxray"
 RANKS = (
-    {"audio", "config", "sites", "sharing"},
+    {"audio", "config", "sites", "sharing", "notes"},
     {"text", "tokens", "models"},
     {
         "sampling",

@@ -25,6 +25,7 @@ from .interventions import Part, PieceIntervention
 from .joining import EdgeTrimmer, PieceDecoder, Wave, monotone_path
 from .models.generator_matching import MelPrompt
 from .models.memory import Memory
+from .notes import PAUSE, Note
 from .options import SynthesisOptions
 from .pacing import Spans
 from .pieces import Piece, Script
@@ -281,18 +282,18 @@ class Job:
         return [token * count // total for token in range(total)]
 
     def _faults(self, decoder: TokenDecoder) -> Iterator[str]:
-        names = {"stall": "held for too long", "skip": "passed over"}
+        names = {"stall": "held", "skip": "skipped"}
         for fault in decoder.redraws:
-            yield f"{self._quoted(fault.words)} was {names[fault.kind]} and drawn again"
+            yield Note.of(f"{names[fault.kind]}-redrawn", words=self._quoted(fault.words))
         for fault in decoder.unmended:
-            yield f"{self._quoted(fault.words)} was {names[fault.kind]}; new draws did not help"
+            yield Note.of(names[fault.kind], words=self._quoted(fault.words))
         if decoder.cut_off:
-            yield "a sentence did not come to its end and was cut off"
+            yield Note.of("cut-off")
 
     def _quoted(self, words: tuple[int, ...]) -> str:
         said = [self.script.words[word] for word in words if word >= 0]
         if not said:
-            return "a pause"
+            return PAUSE
         return repr(self.script.text[said[0].start : said[-1].end])
 
     def _last_words(self) -> None:
@@ -361,11 +362,13 @@ def mel_prompt(voice: Voice) -> MelPrompt | None:
 
 def _mismatches(models: Bundle, text: TextPipeline, voice: Voice) -> Iterator[str]:
     if models.fingerprint and models.fingerprint != text.fingerprint:
-        yield "the text front end differs from the model's; `voxray text check` shows where"
+        yield Note.of("front-end")
     if voice.model and voice.model != models.name:
-        yield f"the voice {voice.name!r} was made with {voice.model!r}, not with {models.name!r}"
+        yield Note.of(
+            "other-model", voice=repr(voice.name), theirs=repr(voice.model), ours=repr(models.name)
+        )
     if voice.fingerprint and voice.prompt_phonemes and voice.fingerprint != text.fingerprint:
-        yield f"the text front end differs from the one that made the voice {voice.name!r}"
+        yield Note.of("front-end-voice", voice=repr(voice.name))
 
 
 class Pipeline:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 from string import Formatter
 
 import pytest
 
+from voxray.notes import PAUSE, SAID, Note
 from voxray.serve.errors import Problem
 from voxray.studio import strings
-from voxray.studio.strings import LANGUAGES, TABLE, Words
+from voxray.studio.figures import noted
+from voxray.studio.strings import LANGUAGES, TABLE, Fault, Words
 from voxray.trust import Refused
 
 SOURCES = sorted(Path(strings.__file__).parent.glob("*.py"))
@@ -32,7 +35,9 @@ def test_both_languages_say_it_with_the_same_figures(key: str) -> None:
 
 def test_every_key_that_the_page_uses_is_there_and_no_other() -> None:
     exact: set[str] = set()
-    prefixes: set[str] = {"error."}
+    prefixes: set[str] = {"error.", "file."}
+    texts = "".join(path.read_text(encoding="utf-8") for path in SOURCES)
+    exact |= {f"fault.{key}" for key in re.findall(r'Fault\(\s*"[^"]+",\s*"([^"]+)"', texts)}
     for path in SOURCES:
         text = path.read_text(encoding="utf-8").replace("'", '"')
         for name, plus in USED.findall(text):
@@ -51,7 +56,21 @@ def test_errors_are_told_in_the_page_s_language() -> None:
     assert "同意" in Words("zh").error(refusal)
     assert "空" in Words("zh").error(Problem("text-empty", "the text is empty"))
     assert Words("en").error(KeyError("secret path")) == TABLE["error.internal"][0]
-    assert Words("zh").error(ValueError("odd")) == "Odd"
+    assert Words("zh").error(ValueError("odd")) == "无法完成：odd"
+    large = Fault("body-too-large", "file-large", file="voice", most=50)
+    assert Words("en").error(large) == "The recording of the voice has over 50 MB"
+    assert Words("zh").error(large) == "声音的录音超过 50 MB" and large.status == 413
+
+
+def test_what_stands_beside_a_take_is_told_in_the_page_s_language() -> None:
+    for code, said in SAID.items():
+        note = Note.of(code, **{name: f"<{name}>" for name in placeholders(said)})
+        assert copy.deepcopy(note).values == note.values
+        assert noted(note, Words("en")) == note == said.format(**note.values)
+        assert re.search(r"[\u4e00-\u9fff]", noted(note, Words("zh")))
+        assert all(value in noted(note, Words("zh")) for value in note.values.values())
+    assert noted(Note.of("skipped", words=PAUSE), Words("zh")).startswith("一处停顿")
+    assert noted("no code", Words("zh")) == "no code"
 
 
 def test_there_are_two_languages() -> None:

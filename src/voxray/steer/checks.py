@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..notes import Note
 from ..sites import sites
 from .edits import Concept, Edit, Edits, Emphasis, HeadGain, Prosody, Repetition
 
@@ -48,9 +49,7 @@ def warnings(edits: Edits, models: Bundle, voice: Voice) -> list[str]:
     if not looks_up or voice.memory is None:
         return []
     return [
-        f"the concept {edit.name!r} moves the speaker vector alone: what the voice {voice.name!r} remembers of "
-        "its reference (frames that are looked up, fine detail that is copied) stays as it is and holds the "
-        "timbre back"
+        Note.of("concept-memory", concept=repr(edit.name), voice=repr(voice.name))
         for edit in edits.edits
         if isinstance(edit, Concept) and edit.site == SPEAKER
     ]

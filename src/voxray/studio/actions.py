@@ -35,6 +35,7 @@ from ..synthesis import Synthesis
 from ..trust import access
 from ..trust.verify import Finding, examine
 from .settings import Settings
+from .strings import Fault
 from .takes import Shelf, Take
 from .uploads import uploaded
 from .voices import Cast
@@ -161,7 +162,7 @@ def finished(steps: Iterator[float | Take]) -> Take:
 def spoken_of(studio: Studio, take: Take) -> Spoken:
     """A take, opened for questions."""
     if take.speakers:
-        raise Problem("unsupported", "a script is many takes: ask about one text in one voice")
+        raise Fault("unsupported", "script-whole")
     return replay.spoken(studio.pipeline(take.model), take.voice, take.options, take.synthesis)
 
 

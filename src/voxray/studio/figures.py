@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .. import audio
 from ..explain.figures import WIDTH, Sound, escape, wave_svg
+from ..notes import PAUSE, Note
 from ..text.inventory import sound
 from .actions import Spot, spots
 from .strings import Words
@@ -131,10 +132,18 @@ def _facts(take: Take, words: Words) -> str:
         "facts", seconds=f"{made.seconds:.1f}", seed=made.seed, model=made.model,
         record=", ".join(take.records),
     )  # fmt: skip
-    warnings = "".join(f"<li>{escape(line)}</li>" for line in made.warnings)
+    warnings = "".join(f"<li>{escape(noted(line, words))}</li>" for line in made.warnings)
     return f'<p class="facts">{escape(told)} · {escape(words("download"))} {links}</p>' + (
         f'<ul class="warnings">{warnings}</ul>' if warnings else ""
     )
+
+
+def noted(line: str, words: Words) -> str:
+    """A warning in the page's language; one without a code as it is."""
+    if not isinstance(line, Note):
+        return line
+    shown = {k: words("note.pause") if v == PAUSE else v for k, v in line.values.items()}
+    return words("note." + line.code, **shown)
 
 
 def comparison(first: Take, second: Take, words: Words) -> str:

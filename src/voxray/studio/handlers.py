@@ -15,11 +15,10 @@ from typing import Any
 import gradio as gr
 
 from ..engine import default_voice
-from ..serve.errors import Problem
 from . import answers, figures
 from .actions import Asked, Changes, Studio, ask, speak, verify
 from .script import speak_script
-from .strings import Words
+from .strings import Fault, Words
 from .takes import Take
 from .tuning import Tuner, Wanted
 from .voices import NewVoice, make_voice, prompt, written
@@ -333,6 +332,4 @@ def seed_of(text: str) -> int | None:
     try:
         return int(text)
     except ValueError as error:
-        raise Problem(
-            "bad-request", f"a seed is a whole number, not {text.strip()!r:.40}"
-        ) from error
+        raise Fault("bad-request", "seed", text=f"{text.strip()!r:.40}") from error

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import audio
-from ..serve.errors import Problem
 from ..synthesis import Synthesis, WordTime
 from ..trust import gate
 from ..voice import Voice, builtin_names
+from .strings import Fault
 from .takes import Take
 
 if TYPE_CHECKING:
@@ -47,14 +47,14 @@ def parse(text: str, most: int) -> list[Line]:
         elif lines:
             lines[-1] = replace(lines[-1], text=f"{lines[-1].text} {row.strip()}".strip())
         else:
-            raise Problem("bad-request", f"line {number} says not who speaks: write NAME: text")
+            raise Fault("bad-request", "turn-nameless", number=number)
     if not lines:
-        raise Problem("text-empty", "the script is empty: write lines such as NAME: text")
+        raise Fault("text-empty", "script-empty")
     for line in lines:
         if not line.text:
-            raise Problem("text-empty", f"{line.name} says nothing: write text behind the colon")
+            raise Fault("text-empty", "turn-empty", name=line.name)
     if len(lines) > most:
-        raise Problem("text-too-long", f"the script has {len(lines)} turns; {most} are allowed")
+        raise Fault("text-too-long", "turns-many", count=len(lines), most=most)
     return lines
 
 
@@ -66,7 +66,7 @@ def parse_cast(text: str) -> dict[str, str]:
             continue
         name, equals, voice = part.partition("=")
         if not (equals and name.strip() and voice.strip()):
-            raise Problem("bad-request", f"the cast wants NAME = VOICE, not {part.strip()!r:.60}")
+            raise Fault("bad-request", "cast", part=f"{part.strip()!r:.60}")
         found[name.strip().casefold()] = voice.strip()
     return found
 
@@ -81,7 +81,7 @@ def cast(lines: list[Line], chosen: Mapping[str, str], known: Mapping[str, str])
         wanted = chosen.get(line.name.casefold(), line.name)
         voice = folded.get(wanted.casefold())
         if voice is None and line.name.casefold() in chosen:
-            raise Problem("voice-unknown", f"there is no voice named {wanted!r:.60}")
+            raise Fault("voice-unknown", "voice-unknown", name=f"{wanted!r:.60}")
         made[line.name] = voice or _free(line.text, list(made.values()))
     return made
 
@@ -92,7 +92,7 @@ def _free(text: str, taken: list[str]) -> str:
     able = [name for name in builtin_names() if Voice.builtin(name).language == language]
     able = able or builtin_names()
     if not able:
-        raise Problem("voice-unknown", "there are no built-in voices: name voices in the cast")
+        raise Fault("voice-unknown", "no-builtin")
     return min(able, key=lambda name: (taken.count(name), name))
 
 

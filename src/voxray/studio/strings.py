@@ -1,12 +1,14 @@
 """Every word of the page, in English and Chinese: key -> (English, Chinese).
 
 A test holds that no key is missing or unused and that both say the same placeholders. What the library
-itself says (answers, refusals without an entry under `error.`) stays English.
+itself refuses without an entry under `error.` stays English behind "cannot be done".
 """
 
 from __future__ import annotations
 
-from ..serve.errors import problem_of
+from ..notes import PAUSE
+from ..notes import SAID as NOTES
+from ..serve.errors import Problem, problem_of
 from ..trust.findings import MISSING, SAID
 
 LANGUAGES = ("en", "zh")
@@ -294,6 +296,28 @@ TABLE: dict[str, tuple[str, str]] = {
     "missing.consent": (MISSING["consent"], "无"),
     "missing.signer": (MISSING["signer"], "未知签名者"),
     "missing.title": (MISSING["title"], "由 AI 生成"),
+    # what stands beside a take, by the codes of `voxray.notes`
+    "note.held-redrawn": (NOTES["held-redrawn"], "{words}念得太久，已重新生成"),
+    "note.skipped-redrawn": (NOTES["skipped-redrawn"], "{words}被漏读，已重新生成"),
+    "note.held": (NOTES["held"], "{words}念得太久，重新生成也没有改善"),
+    "note.skipped": (NOTES["skipped"], "{words}被漏读，重新生成也没有改善"),
+    "note.cut-off": (NOTES["cut-off"], "有一句没有念到结尾，已被截断"),
+    "note.unspoken": (NOTES["unspoken"], "略去了无法朗读的文字：{characters}"),
+    "note.front-end": (
+        NOTES["front-end"],
+        "文本前端与模型的不一致；`voxray text check` 可以指出差别",
+    ),
+    "note.front-end-voice": (NOTES["front-end-voice"], "文本前端与制作声音 {voice} 时的不一致"),
+    "note.other-model": (NOTES["other-model"], "声音 {voice} 是用 {theirs} 制作的，而不是 {ours}"),
+    "note.concept-memory": (
+        NOTES["concept-memory"],
+        "概念 {concept} 只移动说话人向量：声音 {voice} 从参考录音记住的内容（查到的帧、复制的细节）不变，会牵制音色的变化",
+    ),
+    "note.implied": (
+        NOTES["implied"],
+        "声音 {voice} 没有同意记录：使用它即表示你保证说话人已经同意，记录为 {id}",
+    ),
+    "note.pause": (PAUSE, "一处停顿"),
     # tune
     "tune.lead": (
         "A minute of one person's speech makes a model of their own. It runs in the background and takes about {minutes} minutes of computing.",
@@ -325,7 +349,67 @@ TABLE: dict[str, tuple[str, str]] = {
     "tune.is.failed": ("{name}: failed after {minutes} min", "{name}：{minutes} 分钟后失败"),
     "tune.is.stopped": ("{name}: stopped after {minutes} min", "{name}：{minutes} 分钟后停止"),
     "tune.curve": ("{first} → {last} at step {step}", "{first} → {last}，第 {step} 步"),
+    # what the studio itself refuses
+    "fault.seed": ("a seed is a whole number, not {text}", "种子必须是整数，而不是 {text}"),
+    "fault.script-whole": (
+        "a script is many takes: ask about one text in one voice",
+        "剧本由许多段组成：请针对一个声音说的一段文字提问",
+    ),
+    "fault.turn-nameless": (
+        "line {number} says not who speaks: write NAME: text",
+        "第 {number} 行没有写明谁在说话：请写成 名字：内容",
+    ),
+    "fault.script-empty": (
+        "the script is empty: write lines such as NAME: text",
+        "剧本为空：请按 名字：内容 的格式书写",
+    ),
+    "fault.turn-empty": (
+        "{name} says nothing: write text behind the colon",
+        "{name} 没有台词：请在冒号后面写上内容",
+    ),
+    "fault.turns-many": (
+        "the script has {count} turns; {most} are allowed",
+        "剧本有 {count} 句，最多 {most} 句",
+    ),
+    "fault.cast": (
+        "the cast wants NAME = VOICE, not {part}",
+        "角色分配要写成 名字 = 声音，而不是 {part}",
+    ),
+    "fault.voice-unknown": ("there is no voice named {name}", "没有名为 {name} 的声音"),
+    "fault.no-builtin": (
+        "there are no built-in voices: name voices in the cast",
+        "没有内置声音：请在角色分配中指定声音",
+    ),
+    "fault.take-gone": (
+        "nothing has been said yet, or it is no longer kept",
+        "还没有说过任何内容，或者已不再保留",
+    ),
+    "fault.tuning-runs": (
+        "a fine-tune is running: wait, or stop it first",
+        "正在微调：请等待，或先停止",
+    ),
+    "fault.model-exists": ("there is a model named {name} already", "已有名为 {name} 的模型"),
+    "fault.voice-exists": ("there is a voice named {name} already", "已有名为 {name} 的声音"),
+    "fault.transcripts": ("transcripts are one of {kinds}", "文字表只能是 {kinds} 之一"),
+    "fault.recording-first": (
+        "give a recording first: a minute or more of one speaker",
+        "请先提供录音：同一人说话一分钟以上",
+    ),
+    "fault.recordings-many": ("at most {most} recordings at once", "一次最多 {most} 段录音"),
+    "fault.tuned-voice": (
+        "a tuned voice is deleted with its model's folder",
+        "微调的声音随其模型文件夹一起删除",
+    ),
+    "fault.builtin-voice": ("a built-in voice stays", "内置声音不能删除"),
+    "fault.file-first": ("give a {file} first", "请先提供{file}"),
+    "fault.file-gone": ("the {file} is no longer here: give it again", "{file}已不在：请重新提供"),
+    "fault.file-large": ("the {file} has over {most} MB", "{file}超过 {most} MB"),
+    "file.sound": ("file", "文件"),
+    "file.voice": ("recording of the voice", "声音的录音"),
+    "file.sentence": ("recording of the sentence", "朗读的录音"),
+    "file.transcripts": ("table of transcripts", "文字表"),
     # errors, by code
+    "error.other": ("{message}", "无法完成：{message}"),
     "error.text-empty": (
         "The text is empty: type what is to be said.",
         "文字为空：请输入要说的话。",
@@ -371,6 +455,21 @@ TABLE: dict[str, tuple[str, str]] = {
 }
 
 
+class Fault(Problem):
+    """What the studio itself refuses, told in the page's language: `fault.KEY` with its figures."""
+
+    def __init__(self, code: str, key: str, **values: object) -> None:
+        self.key, self.values = key, values
+        super().__init__(code, self.told(0))
+
+    def told(self, column: int) -> str:
+        """The line in the language of a column of the table."""
+        shown = dict(self.values)
+        if "file" in shown:
+            shown["file"] = TABLE[f"file.{shown['file']}"][column]
+        return TABLE[f"fault.{self.key}"][column].format(**shown)
+
+
 class Words:
     """The page's words in one language: `words("speak")`."""
 
@@ -385,9 +484,16 @@ class Words:
 
     def error(self, error: BaseException) -> str:
         """What went wrong, in one line: in English the library's own, which says more."""
+        if isinstance(error, Fault):
+            return _upper(error.told(self._column))
         problem = problem_of(error)
         known = TABLE.get(f"error.{problem.code}")
-        if known is None or (self.language == "en" and problem.code != "internal"):
-            line = problem.message
-            return line[:1].upper() + line[1:]
+        if known is None:  # in English, behind a word of the page's language
+            return _upper(self("error.other", message=problem.message))
+        if self.language == "en" and problem.code != "internal":
+            return _upper(problem.message)
         return known[self._column]
+
+
+def _upper(line: str) -> str:
+    return line[:1].upper() + line[1:]

@@ -22,6 +22,7 @@ from ..pipeline import SynthesisOptions
 from ..serve.errors import Problem
 from ..synthesis import Synthesis
 from ..voice import Voice
+from .strings import Fault
 
 FORMATS = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg"}
 ID = re.compile(r"[0-9a-f]{32}")
@@ -71,7 +72,7 @@ class Shelf:
         with self._lock:
             take = self._takes.get(identifier or "")
         if take is None:
-            raise Problem("job-unknown", "nothing has been said yet, or it is no longer kept")
+            raise Fault("job-unknown", "take-gone")
         return take
 
     def file(self, identifier: str, kind: str) -> Path:

@@ -19,12 +19,12 @@ from pathlib import Path
 from threading import Lock, Thread
 
 from ..serve.auth import LOCAL
-from ..serve.errors import Problem
 from ..serve.uploads import SUFFIXES, check
 from ..serve.voices import check_name
 from ..trust import Refused, consent
 from ..voice import Voice
 from .settings import Settings
+from .strings import Fault
 from .uploads import uploaded
 from .voices import VOICE_FILE
 
@@ -99,9 +99,9 @@ class Tuner:
         folder = self._settings.models / wanted.name
         with self._lock:
             if self.job is not None and self.job.state == "running":
-                raise Problem("too-many", "a fine-tune is running: wait, or stop it first")
+                raise Fault("too-many", "tuning-runs")
             if folder.exists():
-                raise Problem("voice-exists", f"there is a model named {wanted.name!r} already")
+                raise Fault("voice-exists", "model-exists", name=repr(wanted.name))
             folder.mkdir(parents=True, mode=0o700)
             try:
                 arguments = self._laid(wanted, folder)
@@ -158,9 +158,9 @@ class Tuner:
         if wanted.transcripts:
             suffix = Path(wanted.transcripts).suffix.lower()
             if suffix not in TABLES:
-                raise Problem("bad-request", f"transcripts are one of {', '.join(TABLES)}")
+                raise Fault("bad-request", "transcripts", kinds=", ".join(TABLES))
             table = folder / f"transcripts{suffix}"
-            table.write_bytes(uploaded(self._settings, wanted.transcripts, "table of transcripts"))
+            table.write_bytes(uploaded(self._settings, wanted.transcripts, "transcripts"))
             arguments += ["--transcripts", str(table)]
         return arguments
 
@@ -191,9 +191,9 @@ class Tuner:
 def _check(wanted: Wanted) -> None:
     check_name(wanted.name)
     if not wanted.recordings:
-        raise Problem("bad-request", "give a recording first: a minute or more of one speaker")
+        raise Fault("bad-request", "recording-first")
     if len(wanted.recordings) > MOST_FILES:
-        raise Problem("body-too-large", f"at most {MOST_FILES} recordings at once")
+        raise Fault("body-too-large", "recordings-many", most=MOST_FILES)
     if not wanted.who.strip() or not wanted.agreed or not wanted.purposes:
         raise Refused(
             "consent-missing",

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..serve.errors import Problem
 from .settings import Settings
+from .strings import Fault
 
 
-def uploaded(settings: Settings, path: str | Path | None, name: str = "file") -> bytes:
-    """The bytes; a Problem where nothing was sent, or too much."""
+def uploaded(settings: Settings, path: str | Path | None, kind: str = "sound") -> bytes:
+    """The bytes; a Fault where nothing was sent, or too much. Kinds: `file.` in the table of words."""
     if not path:
-        raise Problem("bad-request", f"give a {name} first")
+        raise Fault("bad-request", "file-first", file=kind)
     source = Path(path)
     if not source.is_file():
-        raise Problem("bad-request", f"the {name} is no longer here: give it again")
+        raise Fault("bad-request", "file-gone", file=kind)
     if source.stat().st_size > settings.most_upload:
-        raise Problem("body-too-large", f"the {name} has over {settings.most_upload >> 20} MB")
+        raise Fault("body-too-large", "file-large", file=kind, most=settings.most_upload >> 20)
     return source.read_bytes()

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from ..engine import default_voice, tts
 from ..serve.auth import LOCAL
-from ..serve.errors import Problem
 from ..serve.uploads import kept
 from ..serve.voices import Voices, check_name, need_consent
 from ..trust import Refused, access, agreement, consent, gate, reading
@@ -24,6 +23,7 @@ from ..trust.consent import Content
 from ..trust.reading import Prompt
 from ..voice import Voice, builtin_names
 from .settings import Settings
+from .strings import Fault
 from .uploads import uploaded
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Cast:
         own = name.removeprefix(TUNED)
         folder = self._settings.models / own
         if not NAME.fullmatch(own) or not (folder / VOICE_FILE).is_file():
-            raise Problem("voice-unknown", f"there is no voice named {name!r:.80}")
+            raise Fault("voice-unknown", "voice-unknown", name=f"{name!r:.80}")
         return replace(Voice.load(folder / VOICE_FILE), name=own), folder
 
     def speaker(self, name: str, text: str) -> tuple[Voice, Path | None]:
@@ -91,9 +91,9 @@ class Cast:
     def delete(self, name: str) -> None:
         """Forget one of one's own voices, and end the consents to it."""
         if name.startswith(TUNED):
-            raise Problem("unsupported", "a tuned voice is deleted with its model's folder")
+            raise Fault("unsupported", "tuned-voice")
         if name in builtin_names():
-            raise Problem("unsupported", "a built-in voice stays")
+            raise Fault("unsupported", "builtin-voice")
         self.withdraw(name)
         self.registered.delete(LOCAL, name)
 
@@ -137,8 +137,8 @@ def make_voice(studio: Studio, new: NewVoice) -> Content:
     """Keep a voice and the consent to it: both, or neither."""
     check_name(new.name)
     if new.name in studio.cast.names():
-        raise Problem("voice-exists", f"there is a voice named {new.name!r} already")
-    sample = uploaded(studio.settings, new.sample, "recording of the voice")
+        raise Fault("voice-exists", "voice-exists", name=repr(new.name))
+    sample = uploaded(studio.settings, new.sample, "voice")
     _check_consent(new)
     most = studio.settings.most_decoded
     with access.calling(LOCAL), kept(sample, most) as path, studio.models:
@@ -147,7 +147,7 @@ def make_voice(studio: Studio, new: NewVoice) -> Content:
         if new.kind == "attested":
             return _add(studio, new, voice, path, None, {})
         asked = reading.find(new.number)
-        read = uploaded(studio.settings, new.read, "recording of the sentence")
+        read = uploaded(studio.settings, new.read, "sentence")
         with kept(read, most, "sentence") as second:
             checks = reading.check(
                 asked, second, path, model=models, recogniser=reading.recogniser()

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 
 from .. import engine
 from ..engine import Request
+from ..notes import Note
 from ..synthesis import Synthesis
 from . import access, audit, consent, credentials, identity, records, store
 from . import policy as policies
@@ -201,10 +202,7 @@ def _allowed(
         )
     content = _implied(request, voice)
     consent.put(session, content, access.caller().actor)
-    return content.id, (
-        f"no consent record for the voice {request.voice.name!r}: using it is taken as your word "
-        f"that the speaker agreed, and recorded as {content.id}"
-    )
+    return content.id, Note.of("implied", voice=repr(request.voice.name), id=content.id)
 
 
 def _implied(request: Request, voice: str) -> Content:
