@@ -27,6 +27,14 @@ SAID = {  # code -> the sentence; {words}: some of the text, or `PAUSE`
 PAUSE = "a pause"  # where no word is read
 
 
+def of_text(warning: str) -> str:
+    """A warning of the text front end as a note. Its rules name no codes: they are part of its fingerprint."""
+    start, _ = SAID["unspoken"].split("{characters}")
+    if not warning.startswith(start):
+        return warning
+    return Note.of("unspoken", characters=warning.removeprefix(start))
+
+
 class Note(str):
     """A sentence that knows what it says: `code`, and its figures in `values`."""
 

@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from ..notes import Note
 from . import controls, english, fingerprint, mandarin, normalise_en, normalise_zh
 from .controls import Controls
 from .inventory import sound
@@ -136,7 +135,7 @@ def _skipped(text: SpanText) -> tuple[str, ...]:
     )
     if not lost:
         return ()
-    return (Note.of("unspoken", characters="".join(lost[:20])),)
+    return (f"left out characters of a script that is not spoken: {''.join(lost[:20])}",)
 
 
 def sounds_lost(char: str) -> bool:
