@@ -30,6 +30,7 @@ from voxray.config import (
     PriorConfig,
     SpeakerConfig,
 )
+from voxray.models.calibration import neutral
 from voxray.voice import Voice
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -106,10 +107,12 @@ def remembering() -> Bundle:
 def with_memory(voice: Voice, seed: int = 2, tokens: int = 30) -> Voice:
     """A voice with frames of a reference that was never heard."""
     dice = torch.Generator().manual_seed(seed)
+    unlike = neutral(1, 96, TINY.generator.prior.input_channels)[0]  # [Z, F + 4]
     return replace(
         voice,
         memory_tokens=torch.randint(0, 1024, (tokens,), generator=dice).to(torch.int16),
         memory_latents=torch.randn(96, 2 * tokens, generator=dice).half(),
+        memory_correction=(unlike + 0.02 * torch.randn(unlike.shape, generator=dice)).half(),
     )
 
 

@@ -23,9 +23,10 @@ from .bundle import Bundle
 from .decoding import TokenDecoder
 from .interventions import Part, PieceIntervention
 from .joining import EdgeTrimmer, PieceDecoder, Wave, monotone_path
+from .models.calibration import neutral
 from .models.generator_matching import MelPrompt
 from .models.memory import Memory
-from .notes import PAUSE, Note
+from .notes import PAUSE, Note, of_text
 from .options import SynthesisOptions
 from .pacing import Spans
 from .pieces import Piece, Script
@@ -299,7 +300,7 @@ class Job:
     def _last_words(self) -> None:
         self.progress = 1.0
         self.made.timings["total"] = time.perf_counter() - self.made.started
-        self.made.warnings.extend(self.script.phonemes().warnings)
+        self.made.warnings.extend(map(of_text, self.script.phonemes().warnings))
 
     def synthesis(self) -> Synthesis:
         """The record of what has been made."""
@@ -345,6 +346,9 @@ def _check_memory(models: Bundle, memory: Memory, name: str) -> None:
     """ValueError where a voice's frames are not such as this model looks up."""
     config = models.generator.config
     wide = memory.latents.shape[1] == config.prior.latent_channels
+    if memory.correction is not None:
+        unknown = neutral(1, config.prior.latent_channels, config.prior.input_channels)
+        wide = wide and memory.correction.shape == unknown.shape
     if not wide or bool((memory.tokens >= config.codebook_size).any()):
         raise ValueError(
             f"what the voice {name!r} remembers of its reference was made for another model than "

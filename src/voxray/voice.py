@@ -30,7 +30,9 @@ from .pieces import closed
 
 FORMAT_VERSION = 1
 REQUIRED = ["prompt_phonemes", "prompt_tokens", "speaker"]
-OPTIONAL = frozenset({"memory_latents", "memory_tokens", "prompt_context", "prompt_mel"})
+OPTIONAL = frozenset(
+    {"memory_correction", "memory_latents", "memory_tokens", "prompt_context", "prompt_mel"}
+)
 SHORTEST, RECOMMENDED, LONGEST = 1.0, 3.0, 30.0  # seconds
 LONGEST_STYLE = 15.0  # a prompt takes the room of what can be said in one breath
 NOISY_DB, HOPELESS_DB = 20.0, 5.0
@@ -55,6 +57,7 @@ class Voice:
     prompt_mel: Tensor | None = None  # [M, L], of models that go on from a mel
     memory_tokens: Tensor | None = None  # [S], of models that look up the reference's frames
     memory_latents: Tensor | None = None  # [Z, 2 S], the same
+    memory_correction: Tensor | None = None  # [Z, F + 4]: how it differs from what is said of it
     language: str = ""
     model: str = ""
     fingerprint: str = ""  # of the text front end that made prompt_phonemes
@@ -69,16 +72,24 @@ class Voice:
         """The reference's frames, where the voice holds them."""
         if self.memory_tokens is None or self.memory_latents is None:
             return None
-        return Memory(self.memory_tokens[None].long(), self.memory_latents[None].float())
+        correction = self.memory_correction
+        return Memory(
+            self.memory_tokens[None].long(),
+            self.memory_latents[None].float(),
+            correction=None if correction is None else correction[None].float(),
+        )
 
     @staticmethod
     def heard(name: str, wave: np.ndarray, rate: int, model: Bundle, **card: Any) -> Voice:
         """The voice of a wave [N] as it is: nothing is judged or cut."""
-        memory = model.memory(wave, rate)
+        speaker = model.speaker_vector(wave, rate)
+        memory = model.memory(wave, rate, speaker)
         if memory is not None:
             card["memory_tokens"] = memory.tokens[0].to(torch.int16)
             card["memory_latents"] = memory.latents[0].half()
-        return Voice(name, model.speaker_vector(wave, rate), model=model.name, **card)
+            if memory.correction is not None:
+                card["memory_correction"] = memory.correction[0].half()
+        return Voice(name, speaker, model=model.name, **card)
 
     @staticmethod
     def from_file(
@@ -225,10 +236,14 @@ def _joined(memories: Sequence[Memory | None]) -> dict[str, Tensor]:
     if not known:
         return {}
     parts = [memory.first(MOST_TOKENS // len(known)) for memory in known]
-    return {
+    joined = {
         "memory_tokens": torch.cat([p.tokens[0] for p in parts]).to(torch.int16),
         "memory_latents": torch.cat([p.latents[0] for p in parts], dim=1).half(),
     }
+    corrections = [p.correction[0] for p in parts if p.correction is not None]
+    if len(corrections) == len(parts):
+        joined["memory_correction"] = torch.stack(corrections).mean(0).half()
+    return joined
 
 
 def _checked(path: Path, details: dict[str, Any], tensors: dict[str, Tensor]) -> Voice:
@@ -240,7 +255,11 @@ def _checked(path: Path, details: dict[str, Any], tensors: dict[str, Tensor]) ->
     speaker = tensors["speaker"].float()
     if speaker.dim() != 1 or not bool(speaker.isfinite().all()):
         raise ValueError(f"{path}: the speaker vector is damaged")
-    if _damaged(tensors.get("memory_tokens"), tensors.get("memory_latents")):
+    if _damaged(
+        tensors.get("memory_tokens"),
+        tensors.get("memory_latents"),
+        tensors.get("memory_correction"),
+    ):
         raise ValueError(f"{path}: what is remembered of the reference is damaged")
     try:
         return Voice(
@@ -255,8 +274,12 @@ def _checked(path: Path, details: dict[str, Any], tensors: dict[str, Tensor]) ->
         raise ValueError(f"{path} has unknown or missing entries: {error}") from error
 
 
-def _damaged(tokens: Tensor | None, latents: Tensor | None) -> bool:
-    """Whether a memory's tokens [S] and latents [Z, 2S] do not belong together."""
+def _damaged(tokens: Tensor | None, latents: Tensor | None, correction: Tensor | None) -> bool:
+    """Whether a memory's tokens [S], latents [Z, 2S] and correction [Z, F + 4] do not belong together."""
+    if correction is not None:
+        wide = correction.dim() == 2 and latents is not None and len(correction) == len(latents)
+        if not wide or not bool(correction.isfinite().all()):
+            return True
     if tokens is None or latents is None:
         return tokens is not latents
     if tokens.dim() != 1 or tokens.dtype.is_floating_point or not latents.dtype.is_floating_point:

@@ -18,6 +18,7 @@ from voxray.compress.onnx_export import export  # noqa: E402
 from voxray.compress.onnx_runner import Chain, pulse_train, sample  # noqa: E402
 from voxray.compress.student import with_student  # noqa: E402
 from voxray.config import StudentConfig  # noqa: E402
+from voxray.models.calibration import neutral  # noqa: E402
 from voxray.models.decoder_istft import pulse_train as torch_pulses  # noqa: E402
 from voxray.models.memory import Memory  # noqa: E402
 from voxray.models.student import Student  # noqa: E402
@@ -101,8 +102,17 @@ def test_speech_with_a_memory_is_the_models(remembering: Bundle, tmp_path: Path)
             dice.integers(0, 1024, count),
             dice.standard_normal((config.prior.latent_channels, 2 * count)).astype(np.float32),
         )
+        if count == 30:
+            unlike = neutral(1, config.prior.latent_channels, config.prior.input_channels)[
+                0
+            ].numpy()
+            moved = unlike + 0.05 * dice.standard_normal(unlike.shape)
+            frames = (*frames, moved.astype(np.float32))
         ours = chain.speech(tokens, path, IDS, speaker, noise, white, frames)
-        memory = Memory(torch.from_numpy(frames[0])[None], torch.from_numpy(frames[1])[None])
+        rest = torch.from_numpy(frames[2])[None] if len(frames) > 2 else None
+        memory = Memory(
+            torch.from_numpy(frames[0])[None], torch.from_numpy(frames[1])[None], correction=rest
+        )
         wanted = bundle.generator.decode(
             torch.tensor([tokens]), torch.tensor([IDS]), torch.from_numpy(speaker)[None],
             torch.cat([torch.from_numpy(noise), rows], dim=1), pointer=torch.tensor([path]),

@@ -109,7 +109,12 @@ def test_look_up_and_retrieval_are_exchanged_apart_and_together(
             return replay.decode(speech, passage).latents
 
     clean, fine = latents(), latents(taken)
-    assert torch.equal(fine[:, :kept], clean[:, :kept])
+    same = replace(other, correction=made.spoken.voice.memory.correction)
+    monkeypatch.setattr(memory, "common_memory", lambda speech: same)
+    with torch.inference_mode(), attach(generator, memory.other_retrieval(speech)):
+        assert torch.equal(replay.decode(speech, passage).latents[:, :kept], clean[:, :kept])
+    monkeypatch.setattr(memory, "common_memory", lambda speech: other)
+    assert not torch.equal(fine[:, :kept], clean[:, :kept])  # its correction is another one
     assert (fine[:, kept:] - clean[:, kept:]).abs().max() > 1e-2
     assert (latents(read)[:, :kept] - clean[:, :kept]).abs().max() > 1e-3
     with torch.inference_mode():

@@ -9,11 +9,12 @@ from conftest import TINY, with_memory
 from voxray.bundle import Bundle
 from voxray.joining import PieceDecoder
 from voxray.models import retrieval
+from voxray.models.calibration import corrected
 from voxray.models.generator import Generator
 from voxray.models.memory import Memory
 from voxray.models.prior import Heard
-from voxray.models.retrieval import nearest, retrieved
-from voxray.sites import record, sites
+from voxray.models.retrieval import at_pace, nearest, retrieved
+from voxray.sites import record
 from voxray.voice import Voice
 
 KEPT = 16
@@ -144,8 +145,7 @@ def test_the_generator_speaks_from_it(remembering: Bundle, voice: Voice, speed: 
     assert generator.config.retrieval == KEPT and memory is not None
     dice = torch.Generator().manual_seed(1)
     noise = torch.randn(1, generator.config.noise_channels, 60, generator=dice)
-    names = ["flow.couplings.0.out", "heard_latents", "retrieved", "decoder.latents"]
-    with record(generator, [name for name in names if name in sites(generator)]) as seen:
+    with record(generator, ["flow.couplings.0.out", "codes", "correction", "retrieved"]) as seen:
         made = generator.decode(
             torch.arange(20)[None], torch.tensor([[4, 9, 7]]), voice.speaker[None], noise, speed,
             memory=memory,
@@ -153,7 +153,10 @@ def test_the_generator_speaks_from_it(remembering: Bundle, voice: Voice, speed: 
     z = seen["retrieved"][0]
     assert torch.equal(made.latents, z)
     assert z.shape[2] == (40 if speed == 1 else int(40 / speed) + 1)
-    assert torch.equal(z[:, :KEPT], seen["flow.couplings.0.out"][0][:, :KEPT])
+    said, correction = seen["flow.couplings.0.out"][0], seen["correction"][0]
+    coarse = corrected(said, at_pace(seen["codes"][0].transpose(1, 2), said), correction)
+    assert torch.equal(z[:, :KEPT], coarse[:, :KEPT])
+    assert not torch.equal(z[:, :KEPT], said[:, :KEPT])
     apart = (z[0, KEPT:, :, None] - memory.latents[0, KEPT:, None].float()).abs().amax(0)
     assert not apart.min(1).values.any()
 

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..bundle import Bundle
+from ..models.calibration import neutral
 from ..models.decoder_istft import IstftDecoder
 from ..models.generator import Generator
 from ..models.memory import Memory
@@ -76,8 +77,8 @@ class SpeechNet(nn.Module):
     """Tokens [1, S], phonemes [1, P], speaker [1, G], pointer [1, S] (-1: unknown), the prior's noise
     [1, Z, 2S] -> F0 [1, 4S], envelope [1, 4S, 2F], filters [1, 4S, 4F].
 
-    Of a model with a memory also: the reference's tokens [1, R], its latents [1, Z, 2R], and how many of
-    the tokens count [1] (0: nothing is remembered).
+    Of a model with a memory also: the reference's tokens [1, R], its latents [1, Z, 2R], how many of
+    the tokens count [1] (0: nothing is remembered), and the voice's correction [1, Z, F + 4].
     """
 
     def __init__(self, generator: Generator) -> None:
@@ -87,11 +88,12 @@ class SpeechNet(nn.Module):
     def forward(
         self, tokens: Tensor, ids: Tensor, speaker: Tensor, pointer: Tensor, noise: Tensor,
         reference: Tensor | None = None, frames: Tensor | None = None, known: Tensor | None = None,
+        correction: Tensor | None = None,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         model = self.generator
         memory = None
         if reference is not None and frames is not None:
-            memory = Memory(reference, frames, known)
+            memory = Memory(reference, frames, known, correction)
         features, vector = model.features(tokens), speaker[..., None]
         # lengths as sums, so that they stay variable in the exported graph
         lengths, phones = 2 * torch.ones_like(tokens).sum(1), torch.ones_like(ids).sum(1)
@@ -188,9 +190,10 @@ def _write_speech(path: Path, net: SpeechNet, bundle: Bundle) -> None:
     names = ["tokens", "ids", "speaker", "pointer", "noise"]
     if config.prior.memory_width:
         reference = torch.export.Dim("reference", min=2, max=4000)
-        given += torch.arange(7)[None], torch.zeros(1, latents, 14), torch.tensor([7])
-        shapes += {1: reference}, {2: 2 * reference}, None
-        names += ["reference", "frames", "known"]
+        unknown = neutral(1, latents, config.prior.input_channels)
+        given += torch.arange(7)[None], torch.zeros(1, latents, 14), torch.tensor([7]), unknown
+        shapes += {1: reference}, {2: 2 * reference}, None, None
+        names += ["reference", "frames", "known", "correction"]
     with _beside(path) as beside, torch.no_grad():
         torch.onnx.export(
             net.eval(), given, str(beside), dynamic_shapes=shapes, dynamo=True,
@@ -250,6 +253,7 @@ def _describe(bundle: Bundle, path: Path) -> None:
         "width": bundle.gpt.config.width,
         "latents": config.prior.latent_channels,
         "speaker": config.speaker.speaker_width,
+        "correction": neutral(1, 1, config.prior.input_channels).shape[2],
         "n_fft": config.decoder.n_fft,
         "hop": config.decoder.hop,
         "rate": config.decoder.rate,

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
-Frames = tuple[NDArray[np.integer], Array]  # tokens [R] of a reference, its latents [Z, 2R]
+# Tokens [R] of a reference, its latents [Z, 2R] and, if known, its correction [Z, F + 4].
+Frames = tuple[NDArray[np.integer], Array] | tuple[NDArray[np.integer], Array, Array]
 LEAST_FRAMES = 2  # tokens that the network wants, be they padding
 BACK, AHEAD, SHUT = 1, 3, np.float32(-1e4)
 TOP_K, END_ZONE, FLOOR, PER_PHONEME = 15, 2, 5, 14
@@ -110,18 +111,26 @@ class Chain:
 
     def _remembered(self, memory: Frames | None) -> dict[str, NDArray[Any]]:
         """The reference's frames as the network wants them; without any, padding that does not count."""
-        tokens, latents = memory or (np.zeros(0), np.zeros((self.facts["latents"], 0)))
+        tokens, latents, *more = memory or (np.zeros(0), np.zeros((self.facts["latents"], 0)))
         if latents.shape != (self.facts["latents"], 2 * len(tokens)):
             raise ValueError(
                 f"{len(tokens)} tokens of a reference have latents of "
                 f"{self.facts['latents']} x {2 * len(tokens)}, not {' x '.join(map(str, latents.shape))}"
             )
         missing = max(0, LEAST_FRAMES - len(tokens))
+        correction = more[0] if more else self._neutral()
         return {
+            "correction": correction.astype(np.float32)[None],
             "reference": np.pad(tokens, (0, missing)).astype(np.int64)[None],
             "frames": np.pad(latents, ((0, 0), (0, 2 * missing))).astype(np.float32)[None],
             "known": np.array([len(tokens)], np.int64),
         }
+
+    def _neutral(self) -> Array:
+        """The correction [Z, F + 4] that changes nothing."""
+        correction = np.zeros((self.facts["latents"], self.facts["correction"]), np.float32)
+        correction[:, [-4, -2]] = 1.0
+        return correction
 
 
 def sample(

@@ -18,10 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..models.attention import Attention
+from ..models.calibration import corrected, neutral
 from ..models.generator import Generator
 from ..models.memory import Memory
 from ..models.prior import Heard
-from ..models.retrieval import retrieved
+from ..models.retrieval import at_pace, retrieved
 from ..sites import record
 from ..voice import Voice, builtin_names
 from . import replay
@@ -29,6 +30,7 @@ from .replay import Spoken
 
 Edit = Callable[[Tensor], Tensor]
 CODES, HEARD_CODES, HEARD_LATENTS = "codes", "heard_codes", "heard_latents"
+CORRECTION = "correction"  # how the voice differs from what is said of it
 FLOWN, RETRIEVED = "flow.couplings.0.out", "retrieved"  # before and after the retrieval
 KEYS, VALUES = "prior.memory.attn.k", "prior.memory.attn.v"
 QUERIES, READ = "prior.memory.attn.q", "prior.memory.read"
@@ -76,16 +78,23 @@ def keys_and_values(generator: Generator, memory: Memory) -> tuple[Tensor, Tenso
 
 @torch.no_grad()
 def heard_of(generator: Generator, memory: Memory) -> Heard:
-    """What is heard of a memory of one row, [1, C, R] and [1, Z, R]; R may be 0."""
-    empty = torch.zeros(1, generator.config.prior.input_channels, 0)
-    return generator.heard(memory) or Heard(empty, memory.latents[..., :0])
+    """What is heard of a memory of one row, [1, C, R], [1, Z, R] and [1, Z, F + 4]; R may be 0."""
+    heard = generator.heard(memory)
+    if heard is not None:
+        return heard
+    codes = generator.config.prior.input_channels
+    unknown = neutral(1, memory.latents.shape[1], codes) if generator.config.retrieval else None
+    return Heard(torch.zeros(1, codes, 0), memory.latents[..., :0], correction=unknown)
 
 
 def other_memory(speech: Spoken) -> dict[str, Edit]:
     """Edits of the generator: the common memory is heard instead of the voice's own."""
     generator = replay.variational(speech.models)
     heard = heard_of(generator, common_memory(speech))
-    return {HEARD_CODES: _instead(heard.features), HEARD_LATENTS: _instead(heard.latents)}
+    edits = {HEARD_CODES: _instead(heard.features), HEARD_LATENTS: _instead(heard.latents)}
+    if heard.correction is not None:
+        edits[CORRECTION] = _instead(heard.correction)
+    return edits
 
 
 def other_look_up(speech: Spoken) -> dict[str, Edit]:
@@ -96,7 +105,9 @@ def other_look_up(speech: Spoken) -> dict[str, Edit]:
 
 
 def other_retrieval(speech: Spoken) -> dict[str, Edit]:
-    """Edits of the generator: fine latents come from the common memory; the look-up keeps the voice's own."""
+    """Edits of the generator: fine latents and correction come from the common memory; the look-up keeps the
+    voice's own.
+    """
     generator = replay.variational(speech.models)
     retrieval, heard = Retrieval(generator), heard_of(generator, common_memory(speech))
     return retrieval.edits(lambda: retrieval.from_memory(heard))
@@ -123,6 +134,7 @@ class Retrieval:
             CODES: self._codes,
             HEARD_CODES: self._heard_codes,
             HEARD_LATENTS: self._heard_latents,
+            CORRECTION: self._correction,
             FLOWN: self._flown,
             RETRIEVED: lambda _: make(),
         }
@@ -133,6 +145,13 @@ class Retrieval:
             features, latents = (_rows(x, len(self.z)) for x in (heard.features, heard.latents))
             heard = replace(heard, features=features, latents=latents)
         return retrieved(self.z, self.features, heard, self.kept)
+
+    def coarse(self, heard: Heard) -> Tensor:
+        """The latents [B, K, T] that are not retrieved, as corrected by what is known of a voice."""
+        if not heard.latents.shape[2]:
+            return self.z[:, : self.kept]
+        features = at_pace(_rows(self.features, len(self.z)), self.z)
+        return corrected(self.z, features, heard.correction)[:, : self.kept]
 
     def from_memory(self, heard: Heard) -> Tensor:
         """As retrieved from other frames."""
@@ -156,6 +175,11 @@ class Retrieval:
         assert self.heard is not None
         self.heard = replace(self.heard, latents=latents)
         return latents
+
+    def _correction(self, correction: Tensor) -> Tensor:  # [B, Z, F + 4]
+        assert self.heard is not None
+        self.heard = replace(self.heard, correction=correction)
+        return correction
 
     def _flown(self, z: Tensor) -> Tensor:  # [B, Z, T]
         self.z = z
@@ -209,8 +233,12 @@ def _between_fine(
     heard = [heard_of(generator, memory) for memory in (source, target)]
 
     def mixed() -> Tensor:  # [B, Z, T]
-        one, other = fine or (retrieval.made(each)[:, kept:] for each in heard)
-        return torch.cat([retrieval.z[:, :kept], one + share[:, None, None] * (other - one)], dim=1)
+        ends = fine or [retrieval.made(each)[:, kept:] for each in heard]
+        first, last = (
+            torch.cat([retrieval.coarse(each), _rows(end, len(share))], dim=1)
+            for each, end in zip(heard, ends, strict=True)
+        )
+        return first + share[:, None, None] * (last - first)
 
     return retrieval.edits(mixed)
 

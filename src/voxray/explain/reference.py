@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..models import retrieval as fine
+from ..models.calibration import corrected
 from . import replay
 from .memory import RETRIEVED, Retrieval, looks_up
 from .replay import Passage, Spoken
@@ -124,10 +124,9 @@ def copied(speech: Spoken, passage: Passage) -> Floats:
 
     def note(z: Tensor) -> Tensor:  # [1, Z, T]
         if retrieval.heard is not None and retrieval.heard.latents.shape[2]:
-            features = retrieval.features
-            if features.shape[2] != z.shape[2]:
-                features = F.interpolate(features, size=z.shape[2])
-            index, cost = fine.alike(retrieval.z, features, retrieval.heard)
+            features = fine.at_pace(retrieval.features, z)
+            asked = corrected(retrieval.z, features, retrieval.heard.correction)
+            index, cost = fine.alike(asked, features, retrieval.heard)
             taken = ((fine.TRUSTED - cost[0]) / fine.SOFT).sigmoid()
             seen.append((index[0].numpy().copy(), taken.numpy().copy()))
         return z

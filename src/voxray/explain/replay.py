@@ -205,7 +205,9 @@ def remembered(memory: Memory | None, rows: int) -> Memory | None:
     if memory is None or rows == len(memory.tokens):
         return memory
     lengths = None if memory.lengths is None else memory.lengths.expand(rows)
-    return Memory(memory.tokens.expand(rows, -1), memory.latents.expand(rows, -1, -1), lengths)
+    correction = None if memory.correction is None else memory.correction.expand(rows, -1, -1)
+    tokens, latents = memory.tokens.expand(rows, -1), memory.latents.expand(rows, -1, -1)
+    return Memory(tokens, latents, lengths, correction)
 
 
 def decode(

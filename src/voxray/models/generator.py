@@ -3,13 +3,13 @@
 `decode`: tokens [B, S] at 25 Hz -> code vectors -> prior -> sample -> inverse flow -> decoder -> wave
 [B, N], two latent frames a token (GPT-SoVITS after VITS, Kim et al. 2021). Which posterior and which
 decoder is the config's choice. Training adds the posterior in front of the flow (`train/`). Sites:
-codes [B, 2S, C]; heard_codes [B, C, R], heard_latents [B, Z, R], retrieved [B, Z, T] of models that look
-something up in the reference; those of the parts, under speaker., fusion., prior., flow., decoder.
+codes [B, 2S, C]; heard_codes [B, C, R], heard_latents [B, Z, R], correction [B, Z, F + 4], retrieved [B, Z, T]
+of models that look something up in the reference; those of the parts, under speaker., fusion., prior., flow., decoder.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from voxray.config import (
     MelPosteriorConfig,
     PosteriorConfig,
 )
+from voxray.models.calibration import fitted, halves, neutral
 from voxray.models.decoder_hifigan import HifiganDecoder
 from voxray.models.decoder_istft import IstftDecoder
 from voxray.models.flow import Flow
@@ -76,6 +77,7 @@ class Generator(nn.Module):
         self.heard_codes = Site() if looks_up else None  # [B, C, R]
         self.heard_latents = Site() if looks_up else None  # [B, Z, R]
         self.retrieved = Site() if config.retrieval else None  # [B, Z, T]
+        self.correction = Site() if config.retrieval else None  # [B, Z, F + 4]
 
     @staticmethod
     def _hearing(config: GeneratorConfig) -> LinearLatents | None:
@@ -126,7 +128,36 @@ class Generator(nn.Module):
         codes = self.codebook[memory.tokens].repeat_interleave(2, dim=1).transpose(1, 2)
         if mask is not None:
             codes = codes * mask[:, None]  # what stands beside the last frame is nothing
-        return Heard(self.heard_codes(codes), self.heard_latents(memory.latents), mask)
+        heard = Heard(self.heard_codes(codes), self.heard_latents(memory.latents), mask)
+        if self.correction is None:
+            return heard
+        correction = memory.correction
+        if correction is None:
+            correction = neutral(*memory.latents.shape[:2], codes.shape[1]).to(memory.latents)
+        return replace(heard, correction=self.correction(correction))
+
+    @torch.no_grad()
+    def calibrated(self, memory: Memory, speaker: Tensor, silence: int) -> Memory:
+        """A reference's frames with how its voice [B, G] differs from what the prior says of them.
+
+        Each half is predicted with the other one in mind, without text (`silence`: the phoneme for none).
+        """
+        if not self.config.retrieval or not memory.frames:
+            return memory
+        asked, other = halves(memory)
+        assert asked.lengths is not None
+        text = torch.full((len(asked.tokens), 1), silence, device=speaker.device)
+        vector = speaker.repeat(2, 1)[..., None]  # [2 B, G, 1]
+        features = self.features(asked.tokens)
+        counts = asked.lengths.clamp_min(1)
+        out = self.prior(
+            features, 2 * counts, text, torch.ones_like(counts), vector, heard=self.heard(other)
+        )
+        said = self.flow.inverse(out.mean, out.mask, vector).float()
+        known = length_mask(2 * asked.lengths, said.shape[2])[:, 0].bool()  # [2 B, R / 2]
+        pairs = (said, asked.latents, features, known)
+        both = [torch.cat(x.chunk(2), dim=-1) for x in pairs]  # halves side by side again
+        return replace(memory, correction=fitted(*both))
 
     def detailed(self, z: Tensor, features: Tensor, heard: Heard | None) -> Tensor:
         """Latents [B, Z, T] with the fine ones of the reference, of models that retrieve them."""

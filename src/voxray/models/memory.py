@@ -27,12 +27,13 @@ from voxray.sites import Site
 @dataclass(frozen=True)
 class Memory:
     """Reference frames: tokens [B, S], latents [B, Z, 2S]; of row b only the first `lengths[b]` tokens count
-    (None: all).
+    (None: all). `correction` [B, Z, F + 4]: how the voice differs from what the prior says of it (`calibration.py`).
     """
 
     tokens: Tensor
     latents: Tensor
     lengths: Tensor | None = None
+    correction: Tensor | None = None
 
     @property
     def frames(self) -> int:
@@ -44,7 +45,9 @@ class Memory:
         if tokens >= self.tokens.shape[1]:
             return self
         lengths = None if self.lengths is None else self.lengths.clamp_max(tokens)
-        return Memory(self.tokens[:, :tokens], self.latents[..., : 2 * tokens], lengths)
+        return Memory(
+            self.tokens[:, :tokens], self.latents[..., : 2 * tokens], lengths, self.correction
+        )
 
 
 class MemoryReader(nn.Module):

@@ -44,11 +44,14 @@ class PriorOutput:
 
 @dataclass(frozen=True)
 class Heard:
-    """Frames of the reference: code vectors [B, C, R], latents [B, Z, R], mask [B, R] (None: all count)."""
+    """Frames of the reference: code vectors [B, C, R], latents [B, Z, R], mask [B, R] (None: all count), and how the
+    voice differs from what is said of it [B, Z, F + 4] (None: not known).
+    """
 
     features: Tensor
     latents: Tensor
     mask: Tensor | None = None
+    correction: Tensor | None = None
 
 
 @dataclass(frozen=True)

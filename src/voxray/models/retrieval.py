@@ -6,7 +6,8 @@ from the one frame of the reference that is nearest in code vectors and in coars
 (nearest-neighbour regression as in kNN-VC, Baas et al. 2023, arXiv 2305.18975, with k = 1 and part of the channels).
 Where nothing alike was heard (a sound that the reference lacks, another language) the prediction stays: the share
 taken falls from one to nothing around a cost of `TRUSTED`. Nothing is learnt here; the decoder is tuned with it.
-Frames are found one by one: a chunk finds what the whole finds.
+Frames are found one by one: a chunk finds what the whole finds. What is predicted is first corrected by what is
+known of the voice (`calibration.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from voxray.models.calibration import corrected
 from voxray.models.memory import neighbours
 from voxray.models.posterior_mel import PITCH_LATENTS
 from voxray.models.prior import Heard
@@ -56,6 +58,11 @@ def alike(z: Tensor, features: Tensor, heard: Heard) -> tuple[Tensor, Tensor]:
     return index, cost / len(steps)
 
 
+def at_pace(features: Tensor, z: Tensor) -> Tensor:
+    """Code vectors [B, C, T0] stretched to the frames of latents [B, Z, T]."""
+    return features if features.shape[2] == z.shape[2] else F.interpolate(features, size=z.shape[2])
+
+
 def retrieved(z: Tensor, features: Tensor, heard: Heard | None, kept: int) -> Tensor:
     """Latents [B, Z, T] with those from `kept` on taken from the reference; rows without one stay as they are.
 
@@ -63,8 +70,8 @@ def retrieved(z: Tensor, features: Tensor, heard: Heard | None, kept: int) -> Te
     """
     if heard is None or not heard.latents.shape[2]:
         return z
-    if features.shape[2] != z.shape[2]:
-        features = F.interpolate(features, size=z.shape[2])
+    features = at_pace(features, z)
+    z = corrected(z, features, heard.correction)
     index, cost = (x[:, None] for x in alike(z, features, heard))  # 2 x [B, 1, T]
     latents = heard.latents.to(z)
     fine = latents.gather(2, index.expand(-1, latents.shape[1], -1))[:, kept:]

@@ -14,6 +14,7 @@ does: its vectors before quantisation are compared, so that no likeness is bough
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +28,14 @@ from voxray.models.generator import Generator
 from voxray.models.posterior_mel import PITCH_LATENTS, pitch_latents
 
 from .autoencoder import spectral_loss
+from .content import SILENCE
 from .feed import Feed, half, place
 from .finished import content_parts
 from .listening import Listener, likeness_loss, words_loss
 from .losses import adversarial_loss, discriminator_loss, feature_loss
 from .prior import PriorTraining, predict, remember, withheld
 from .run import Run, Say, Task, fit, silent
-from .segments import Aligned, memory_of
+from .segments import Aligned, memory_of, sample_latents
 from .speakers import SpeakerTeacher
 
 
@@ -55,7 +57,20 @@ class PolishTraining(PriorTraining):
         0.0  # weight of the content encoder's distance from what it hears in the recording
     )
     content: str = ""  # its run: a folder made by `voxray train content` or `restart`
+    corrected: float = 0.0  # share of rows as corrected by what is known of the voice
+    true: float = 0.0  # share of rows whose latents are the recording's own
     alone: int = 100  # steps that the discriminators learn alone before they are listened to
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Of rows that only the decoder learns from: corrected ones, and those of the recording itself."""
+
+    corrected: float = 0.0
+    true: float = 0.0
+
+
+NONE = Shares()
 
 
 def expected_latents(
@@ -64,14 +79,32 @@ def expected_latents(
     dice: torch.Generator,
     learn: bool = False,
     spoil: float = 0.0,
+    shares: Shares = NONE,
 ) -> Tensor:
-    """What the prior says of a batch's segments, with their true pitch: latents [B, Z, T]."""
+    """What the prior says of a batch's segments, with their true pitch: latents [B, Z, T]. Corrected rows and the
+    posterior's own give the prior no gradient: a correction undoes whatever the prior does to be undone.
+    """
     with torch.set_grad_enabled(learn and torch.is_grad_enabled()):
         out, speaker, _ = predict(model, batch, dice, spoil)
         with half(out.mean.device):
-            z = model.flow.inverse(out.mean, out.mask, speaker).float()
-        z = model.detailed(z, model.features(batch[1]), model.heard(memory_of(batch)))
+            said = model.flow.inverse(out.mean, out.mask, speaker).float()
+        features, memory = model.features(batch[1]), memory_of(batch)
+        z = model.detailed(said, features, model.heard(memory))
+        if memory is not None and shares.corrected:
+            with torch.no_grad():
+                with half(said.device):
+                    memory = model.calibrated(memory, speaker[..., 0], SILENCE)
+                fitting = model.detailed(said, features, model.heard(memory))
+            z = torch.where(_some(z, shares.corrected, dice), fitting, z)
+        if shares.true:
+            own, _ = sample_latents(model, batch[0], batch[5], dice)
+            z = torch.where(_some(z, shares.true, dice), own, z)
         return torch.cat([pitch_latents(batch[5]).transpose(1, 2), z[:, PITCH_LATENTS:]], dim=1)
+
+
+def _some(z: Tensor, share: float, dice: torch.Generator) -> Tensor:
+    """About so many of the rows of z, [B, 1, 1]."""
+    return torch.rand(len(z), 1, 1, generator=dice, device=z.device) < share
 
 
 def _judged(judge: SpectralDiscriminators, wave: Tensor, *, learn: bool) -> list[Judgement]:
@@ -91,13 +124,14 @@ def polish_losses(
     heard: bool,
     learn: bool = False,
     spoil: float = 0.0,
+    shares: Shares = NONE,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Losses of decoder and discriminators, and the waves [B, N] made; `heard`: the GAN counts; `learn`: the
-    prior gets a gradient.
+    prior gets a gradient; `shares`: of rows that are made otherwise.
     """
     wave, f0, band = batch[0], batch[5], batch[6]
     dice = torch.Generator(wave.device).manual_seed(step)
-    z = expected_latents(model, batch, dice, learn, spoil)
+    z = expected_latents(model, batch, dice, learn, spoil, shares)
     source = torch.randn(wave.shape, generator=dice, device=wave.device)
     with half(wave.device):
         made = model.decoder(z, None, source, f0).audio
@@ -137,6 +171,7 @@ def train_polish(
         return data.aligned(config, np.random.default_rng((config.seed, number)))
 
     feed = Feed(make, config, device)
+    shares = Shares(config.corrected, config.true)
 
     def losses(number: int) -> dict[str, Tensor]:
         batch, heard = feed(number), number >= config.alone
@@ -144,7 +179,7 @@ def train_polish(
             dice = torch.Generator(device).manual_seed(number + 1)
             batch = withheld(batch, config.silent, dice)
         rows, made = polish_losses(
-            model, judge, batch, number, heard, learn, config.spoil if learn else 0.0
+            model, judge, batch, number, heard, learn, config.spoil if learn else 0.0, shares
         )
         if teacher is not None:
             rows["likeness"] = likeness_loss(teacher, made, batch[8])

@@ -67,7 +67,9 @@ class Wanted:
 
 def voice_id(voice: Voice) -> str:
     """A voice is its speaker vector and what is remembered of it, whatever it is called."""
-    parts = [voice.speaker, voice.memory_tokens, voice.memory_latents]
+    parts = [
+        voice.speaker, voice.memory_tokens, voice.memory_latents, voice.memory_correction,
+    ]  # fmt: skip
     known = b"".join(p.detach().half().cpu().numpy().tobytes() for p in parts if p is not None)
     return hashlib.sha256(known).hexdigest()[:32]
 
