@@ -109,15 +109,25 @@ def loss(gpt: Any, rows: list[torch.Tensor]) -> torch.Tensor:
     return F.cross_entropy(logits.flatten(0, 1).float(), rows[3].flatten(), ignore_index=IGNORE)
 
 
-def orders(bundle: Bundle, draw: Any, batches: int) -> list[ranking.Ranking]:
-    """All orders to prune by."""
+def orders(
+    bundle: Bundle, draw: Draw, batches: int, keep: Path | None
+) -> list[ranking.Ranking]:  # fmt: skip
+    """All orders to prune by; those that take minutes are kept beside the rows."""
     given = []
     for n in range(batches):
         b = student.batch(draw, 8, bundle.gpt.end, np.random.default_rng((9, n)))
         given.append([b.ids, b.lengths, b.tokens, b.targets])
+    made = []
+    for measured in (ranking.by_effect, ranking.by_gradient):
+        path = keep and keep.with_suffix(f".{measured.__name__}.json")
+        if path is not None and path.is_file():
+            made.append(ranking.Ranking.load(path))
+            continue
+        made.append(measured(bundle.gpt, given, loss))
+        if path is not None:
+            made[-1].save(path)
     return [
-        ranking.by_effect(bundle.gpt, given, loss),
-        ranking.by_gradient(bundle.gpt, given, loss),
+        *made,
         ranking.by_magnitude(bundle.gpt),
         *(ranking.by_chance(bundle.gpt, seed) for seed in range(3)),
     ]
@@ -224,7 +234,12 @@ def voice_heard(bundle: Bundle, voice: Voice, text: str, judges: NamedJudges) ->
 
 
 def candidates(
-    bundle: Bundle, home: Path, draw: Draw, batches: int, teach: Callable[[], Bundle]
+    bundle: Bundle,
+    home: Path,
+    draw: Draw,
+    batches: int,
+    keep: Path | None,
+    teach: Callable[[], Bundle],
 ) -> Iterator[tuple[str, float, Callable[[], Bundle]]]:
     """(name, share of heads gone, how it is made) of every smaller model; the student last."""
     count = round(SHARE * len(ranking.all_heads(bundle.gpt)))
@@ -232,13 +247,13 @@ def candidates(
     def without(order: ranking.Ranking) -> Bundle:
         small = pruning.pruned(bundle, order.worst(count, bundle.gpt.config.guided_heads))
         small.config = bundle.config.model_copy(
-            update={"gpt": small.gpt.config}
-        )  # the voice's model
+            update={"gpt": small.gpt.config}  # the voice's model keeps its name
+        )
         return small
 
     yield "whole", 0.0, lambda: bundle
     yield "8 bits", 0.0, lambda: Bundle.load(home, precision="int8")
-    for order in orders(bundle, draw, batches):
+    for order in orders(bundle, draw, batches, keep):
         small = without(order)
         gone = pruning.share_gone(bundle.gpt, small.gpt)
         yield f"pruned by {order.by}", gone, lambda small=small: small
@@ -297,7 +312,7 @@ def main(
     bench = Bench(said, voice, ear, judges, other, count, 0.5 if quick else 5.0)
     what = f"weights {comparing.weights_of([home])}, {len(said)} texts, {count} batches"
     kept = comparing.Kept(keep, Row, what)
-    run(bench, candidates(bundle, home, draw, count, teach), kept, "" if steps else "student")
+    run(bench, candidates(bundle, home, draw, count, keep, teach), kept, "" if steps else "student")
     report(kept.rows, what, home, out, quick)
 
 

@@ -181,11 +181,14 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def settings(quick: bool, rank: int, steps: int, still: str, rate: float) -> Tuning:
+def settings(
+    quick: bool, rank: int, steps: int, still: str, rate: float, words: float
+) -> Tuning:  # fmt: skip
     """Of every run."""
     more: dict[str, Any] = {"still": tuple(filter(None, still.split(",")))}
     more |= {"generator_steps": steps, "gpt_steps": steps} if steps else {}
     more |= {"generator_rate": rate} if rate else {}
+    more |= {"words": words} if words else {}
     config = Tuning(rank=rank, minutes=8.0, **more)
     few = {"generator_steps": 8, "gpt_steps": 8, "check_every": 8, "batch": 2, "gpt_batch": 2}
     return config.model_copy(update=few) if quick else config
@@ -203,6 +206,7 @@ def main(
     steps: Annotated[int, typer.Option(help="Of each part; 0: as `voxray tune`.")] = 0,
     still: Annotated[str, typer.Option(help="Parts of the generator not trained: prior,...")] = "",
     rate: Annotated[float, typer.Option(help="The generator's; 0: as `voxray tune`.")] = 0.0,
+    words: Annotated[float, typer.Option(help="Weight of its loss; 0: as `voxray tune`.")] = 0.0,
     dev: Annotated[bool, typer.Option("--dev", help="Other speakers, to try settings on.")] = False,
     texts: Annotated[int, typer.Option(help="Sentences that are said.")] = 6,
     shared: Annotated[Path, typer.Option(help="Folder with speech/.")] = comparing.SHARED,
@@ -214,7 +218,8 @@ def main(
     lines = [line for line in sets.read_texts(TEXTS / "en.tsv") if line.kind == "sentence"]
     said = [(line.text, "en") for line in lines[: 2 if quick else texts]]
     judges = NamedJudges(threads=threads)
-    bench = Bench(said, judges, settings(quick, rank, steps, still, rate), only, home)
+    config = settings(quick, rank, steps, still, rate, words)
+    bench = Bench(said, judges, config, only, home)
     everybody = comparing.people(shared, comparing.DEV if dev else comparing.FEW_SHOT)
     with tempfile.TemporaryDirectory() as temporary:
         folder = keep or Path(temporary)

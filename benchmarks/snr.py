@@ -39,6 +39,7 @@ CLEANED_LEVELS = (10.0,)  # where the cleaned references are measured, too
 REFERENCES, SEED = 20, 1
 CORPORA = ("librispeech-test-other", "librispeech-train-clean-100", "ljspeech")
 MEASURES = ("similarity", "natural", "right")
+CLEANED = ", cleaned"  # behind a model's name
 WARNED = {
     10.0: 5.0,
     20.0: 10.0,
@@ -198,11 +199,34 @@ def values(
 
 def settings(rows: Sequence[Row]) -> list[tuple[str, str, list[float]]]:
     """(model, kind, levels, the clean one first) of all curves."""
-    pairs = dict.fromkeys((r.model, r.kind) for r in rows if r.kind != "clean")
+    curved = [r for r in rows if r.kind != "clean" and not r.model.endswith(CLEANED)]
+    pairs = dict.fromkeys((r.model, r.kind) for r in curved)
     return [
         (model, kind, [CLEAN, *sorted({r.level for r in rows if (r.model, r.kind) == (model, kind)})[::-1]])
         for model, kind in pairs
     ]  # fmt: skip
+
+
+def cleaned_table(rows: Sequence[Row]) -> str:
+    """What cleaning the reference before it is cloned changes, paired by speaker."""
+    lines = [
+        "| disturbance | dB | measure | as it is | cleaned | difference [95 %] | n |",
+        "|" + "---|" * 7,
+    ]
+    cases = dict.fromkeys((r.model, r.kind, r.level) for r in rows if r.model.endswith(CLEANED))
+    for model, kind, level in cases:
+        for name in MEASURES:
+            after = values(rows, model, kind, level, name)
+            before = values(rows, model.removesuffix(CLEANED), kind, level, name)
+            both = sorted(set(before) & set(after))
+            if both:
+                pair = [before[s] for s in both], [after[s] for s in both]
+                gap, low, high = comparing.paired(*pair)
+                lines.append(
+                    f"| {kind} | {level:.0f} | {name} | {np.mean(pair[0]):.2f} | {np.mean(pair[1]):.2f} "
+                    f"| {gap:+.2f} [{low:+.2f}, {high:+.2f}] | {len(both)} |"
+                )
+    return "\n".join(lines)
 
 
 def curves(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -330,11 +354,10 @@ def tables(rows: Sequence[Row], found: list[dict[str, Any]], model: str) -> dict
         )
     third = ["| below dB | what `Voice` says |", "|---|---|"]
     third += [f"| {limit:.0f} | {cost} |" for limit, cost in costs(rows, model)]
-    return {
-        "A tenth lost": "\n".join(first),
-        "What a noisy reference costs": "\n".join(third),
-        "All figures": "\n".join(second),
-    }
+    made = {"A tenth lost": "\n".join(first), "What a noisy reference costs": "\n".join(third)}
+    if any(r.model.endswith(CLEANED) for r in rows):
+        made["Cleaned before it is cloned"] = cleaned_table(rows)
+    return made | {"All figures": "\n".join(second)}
 
 
 def _decibel(level: float) -> str:
@@ -352,9 +375,8 @@ def picture(found: list[dict[str, Any]]) -> Any:
                     f for f in found if (f["model"], f["kind"], f["measure"]) == (model, kind, name)
                 ]
                 x = [min(f["level"], 40.0) for f in own]
-                style = ":" if "cleaned" in model else "-"
                 (line,) = axes.plot(
-                    x, [f["value"] for f in own], style, marker="o", label=f"{model}, {kind}"
+                    x, [f["value"] for f in own], marker="o", label=f"{model}, {kind}"
                 )
                 low, high = [f["low"] for f in own], [f["high"] for f in own]
                 axes.fill_between(x, low, high, alpha=0.1, color=line.get_color())
@@ -392,7 +414,7 @@ def main(
         measure(subject, persons, heard, replace(plan, levels=plan.levels[:3]), judges, kept)
         if clean:  # what cleaning at the time of cloning gives back
             fewer = replace(plan, levels=CLEANED_LEVELS)
-            other = Subject(f"{folder.name}, cleaned", bundle, clean=True)
+            other = Subject(f"{folder.name}{CLEANED}", bundle, clean=True)
             measure(other, persons, heard, fewer, judges, kept)
         measure(subject, persons, heard, plan, judges, kept)
     name, found = folders[0].name, curves(kept.rows)
