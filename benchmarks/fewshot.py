@@ -56,7 +56,7 @@ class Row:
     natural_before: float
     natural_after: float
     steps: dict[str, float]  # whose weights were kept, by part; 0: nothing was gained
-    minutes: float  # of processor time, of tuning alone
+    minutes: float  # of processor time, of tuning alone; nan: the run was cut off and went on
 
     @property
     def worse(self) -> float:
@@ -96,9 +96,10 @@ class Bench:
     ) -> Row:  # fmt: skip
         """Tune and compare with the model that was not."""
         folder = keep / f"{person.name.replace('/', '-')}-{seconds:.0f}"
+        whole = not (folder / "model").exists()  # not begun by a run that was cut off
         began = time.process_time()
         made = self.tuned(person, seconds, folder)
-        minutes = (time.process_time() - began) / 60
+        minutes = (time.process_time() - began) / 60 if whole else float("nan")
         store = Store(folder / "model" / "work" / "store")
         wave = voice_wave(store, [e for e in store.entries if e.split == "train"])
         said = []
@@ -135,8 +136,10 @@ def verdicts(rows: list[Row]) -> list[tuple[str, str, str, bool]]:
     worse, low, high = comparing.paired([0.0] * len(last), [row.worse for row in last])
     figure = f"{worse:+.1f} [{low:+.1f}, {high:+.1f}]"
     made.append(("word errors", f"<= +{ROOM:.0f} point", figure, worse <= ROOM))
-    slow = max(row.minutes for row in last)
-    made.append(("minutes a run", f"<= {MINUTES:.0f}", f"{slow:.1f}", slow <= MINUTES))
+    timed = [row.minutes for row in last if np.isfinite(row.minutes)]
+    slow = max(timed, default=float("nan"))
+    figure = f"{slow:.1f}" if timed else "no run was whole"
+    made.append(("processor minutes a run", f"<= {MINUTES:.0f}", figure, slow <= MINUTES))
     return made
 
 
@@ -176,9 +179,13 @@ def table(rows: list[Row]) -> str:
         steps = ", ".join(f"{name} {step:.0f}" for name, step in row.steps.items())
         lines.append(
             f"| {row.speaker} | {row.learnt:.0f} | {near} | {row.errors_before} "
-            f"| {row.errors_after} | {row.words} | {steps} | {row.minutes:.1f} |"
+            f"| {row.errors_after} | {row.words} | {steps} | {_minutes(row)} |"
         )
     return "\n".join(lines)
+
+
+def _minutes(row: Row) -> str:
+    return f"{row.minutes:.1f}" if np.isfinite(row.minutes) else "in parts"
 
 
 def settings(
