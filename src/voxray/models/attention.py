@@ -53,12 +53,21 @@ class KVCache:
         if layer == len(self.keys):
             self.keys.append(_room(key, end))
             self.values.append(_room(value, end))
-        elif end > self.keys[layer].shape[2]:
-            self.keys[layer] = _grown(self.keys[layer])
-            self.values[layer] = _grown(self.values[layer])
+        else:
+            self._fit(layer, end)
         self.keys[layer].narrow(2, self.length, key.shape[2]).copy_(key)
         self.values[layer].narrow(2, self.length, key.shape[2]).copy_(value)
         return self._seen(self.keys[layer], end), self._seen(self.values[layer], end)
+
+    def reserve(self, end: int) -> None:
+        """Room for slots up to `end` in every layer."""
+        for layer in range(len(self.keys)):
+            self._fit(layer, end)
+
+    def _fit(self, layer: int, end: int) -> None:
+        if end > self.keys[layer].shape[2]:
+            self.keys[layer] = _grown(self.keys[layer])
+            self.values[layer] = _grown(self.values[layer])
 
     def _seen(self, buffer: Tensor, end: int) -> Tensor:
         missing, filled = self.ghosts - end, buffer.narrow(2, 0, end)

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from voxray.config import HifiganConfig
-from voxray.models.layers import Pointwise, same_padding
+from voxray.models.layers import Pointwise, fuse_weight_norm, same_padding
+from voxray.models.packed_conv import PackedConv, pack_convs
 from voxray.sites import Site
 
 SLOPE = 0.1
@@ -74,7 +75,9 @@ class HifiganDecoder(nn.Module):
         if len(config.rates) != len(config.kernels):
             raise ValueError("decoder config: one kernel per rate is needed")
         self.config = config
-        self.before = nn.Conv1d(config.input_channels, config.initial_channels, 7, padding=3)
+        self.before: nn.Conv1d | PackedConv = nn.Conv1d(
+            config.input_channels, config.initial_channels, 7, padding=3
+        )
         self.condition = (
             Pointwise(config.speaker_width, config.initial_channels)
             if config.speaker_width
@@ -102,8 +105,12 @@ class HifiganDecoder(nn.Module):
 
     def lower(self) -> None:
         """Compute in bf16, the last convolution in float32; sound still comes out as float32."""
-        self.to(torch.bfloat16)
-        self.after.float()
+        fuse_weight_norm(self)
+        pack_convs(self.upsampling)
+        if isinstance(self.before, nn.Conv1d):
+            self.before = PackedConv(self.before)
+        if self.condition is not None:
+            self.condition.to(torch.bfloat16)
 
     def speak(self, z: Tensor, speaker: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """As `IstftDecoder.speak`; no noise is used and no F0 known ([B, 0])."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from voxray.config import GPTConfig
 from voxray.models.attention import Attention, Cache, KVCache
+from voxray.models.recorded import Recorded
 from voxray.models.rows import RowCache
 from voxray.models.token_model import TokenModel
 from voxray.sites import Site
@@ -130,6 +131,7 @@ class GPT(TokenModel):
         self.head = nn.Linear(width, config.codebook_size + 1, bias=False)
         self.dropout = nn.Dropout(config.dropout)
         self.embed, self.logits = Site(), Site()  # [B, L, D], [B, rows, K+1]
+        self.recorded: Recorded | None = None  # its single steps, to be replayed
         self.moment = self._clock()
         self._initialise()
 
@@ -184,6 +186,8 @@ class GPT(TokenModel):
         """Feed one token [B]; logits [B, K+1] of the next. The cache grows in place."""
         start = cache.length
         self._tell(cache.steps, start, start + 1, cache.text)
+        if self.recorded is not None and self.recorded.takes(cache):
+            return self.recorded(token, cache)
         x = self.audio_embedding(token[:, None])  # [B, 1, D]
         x = self.embed(self.audio_position(x, start - cache.text))
         mask = cache.mask
@@ -201,10 +205,15 @@ class GPT(TokenModel):
         positions, so that edits that ask for the `Moment` see none.
         """
         self._tell(-1, 0, 0, 0)
-        x = self.audio_embedding(token[:, None])  # [B, 1, D]
-        x = self.embed(self.audio_position.each(x, rows.places))
-        x = self._layers(x, rows.mask(), None, rows)
+        logits = self.step_in(token, rows.places, rows.mask(), rows)
         rows.grow()
+        return logits
+
+    def step_in(self, token: Tensor, places: Tensor, mask: Tensor | None, cache: Cache) -> Tensor:
+        """One token [B] at audio positions [B] into any cache, which is not told; logits [B, K+1]."""
+        x = self.audio_embedding(token[:, None])  # [B, 1, D]
+        x = self.embed(self.audio_position.each(x, places))
+        x = self._layers(x, mask, None, cache)
         return self.logits(self.head(self.final_norm(x)))[:, 0]
 
     def _hidden(
