@@ -35,6 +35,7 @@ from voxray.models.gpt import GPT
 from voxray.models.layers import fuse_weight_norm
 from voxray.models.memory import Memory
 from voxray.models.packed import pack_linears, quicken
+from voxray.models.recorded import record_step
 from voxray.models.student import Student
 from voxray.pretrained import G2PW, ROBERTA, Pretrained
 from voxray.text import Phonemes, PublishedPipeline, TextPipeline
@@ -241,6 +242,8 @@ class FamilyBundle(Bundle):
     def ready(self, precision: Precision = "float32") -> None:
         """Bake weight normalisation into the weights; the decoder in bf16 where speed is wanted."""
         super().ready(precision)
+        if precision != "float32":
+            record_step(self.gpt)
         self.encoders.packed = precision != "float32"
         fuse_weight_norm(self.generator)
         sound = self.generator.sound
