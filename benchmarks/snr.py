@@ -35,6 +35,9 @@ from voxray.voice import Voice
 
 LEVELS = (10.0, 0.0, 20.0, 5.0, 30.0)  # in the order in which a run that is cut off leaves them
 CLEAN = 60.0  # nothing added
+OWN_DB = 40.0  # what noise the clean references have themselves, about: where their points stand on a curve
+LEAST_LEVELS = 3  # points that make a curve
+LEAST_CLEANED = 5  # rows of cleaned references that make a table
 CLEANED_LEVELS = (10.0,)  # where the cleaned references are measured, too
 REFERENCES, SEED = 20, 1
 CORPORA = ("librispeech-test-other", "librispeech-train-clean-100", "ljspeech")
@@ -271,17 +274,18 @@ def lost_a_tenth(rows: Sequence[Row], draws: int = 500) -> list[dict[str, Any]]:
         for name in MEASURES:
             curve = [values(rows, model, kind, level, name) for level in levels]
             whole = sorted(set.intersection(*(set(points) for points in curve)))
-            if not whole:
+            if not whole or len(levels) < LEAST_LEVELS:
                 continue
+            places = [min(level, OWN_DB) for level in levels]
             table = np.array([[points[s] for s in whole] for points in curve])  # [L, N]
             dice = np.random.default_rng(0).integers(0, len(whole), (draws, len(whole)))
-            drawn = [falls_to(levels, table[:, pick].mean(1).tolist()) for pick in dice]
-            places = np.array([-99.0 if p is None or np.isnan(p) else p for p in drawn])
-            low, high = np.quantile(places, [0.025, 0.975], method="nearest")
+            drawn = [falls_to(places, table[:, pick].mean(1).tolist()) for pick in dice]
+            ends = np.array([-99.0 if p is None or np.isnan(p) else p for p in drawn])
+            low, high = np.quantile(ends, [0.025, 0.975], method="nearest")
             made.append(
                 {
                     "model": model, "kind": kind, "measure": name, "low": low, "high": high,
-                    "level": falls_to(levels, table.mean(1).tolist()), "count": len(whole),
+                    "level": falls_to(places, table.mean(1).tolist()), "count": len(whole),
                 }
             )  # fmt: skip
     return made
@@ -290,7 +294,10 @@ def lost_a_tenth(rows: Sequence[Row], draws: int = 500) -> list[dict[str, Any]]:
 def costs(rows: Sequence[Row], model: str) -> list[tuple[float, str]]:
     """What a noisy reference costs, mean of all disturbances: the rows of `voxray.voice.NOISE_COST`, rising."""
     made = []
+    measured = {row.level for row in rows if row.model == model}
     for limit, level in sorted(WARNED.items()):
+        if level not in measured:
+            continue
         lost = {}
         for name in MEASURES:
             clean = values(rows, model, "", CLEAN, name)
@@ -319,13 +326,18 @@ def below(rows: Sequence[Row], model: str, limit: float, name: str) -> list[floa
     ]
 
 
-def claim(rows: Sequence[Row], model: str) -> dict[str, Any]:
-    """The figure that decides "MOS drops by 0.8 below 20 dB SNR": mean of all levels below 20 dB."""
-    worst = {
-        k: f"{np.mean([r.natural for r in rows if (r.model, r.kind, r.level) == (model, k, 0.0)]):.2f}"
-        for k in KINDS
-    }
-    note = "DNSMOS at 0 dB: " + ", ".join(f"{k} {v}" for k, v in worst.items())
+def claim(rows: Sequence[Row], model: str) -> dict[str, Any] | None:
+    """The figure that decides "MOS drops by 0.8 below 20 dB SNR": mean of all levels below 20 dB; None before
+    all of them were measured.
+    """
+    levels = {level for level in LEVELS if level < 20.0}
+    if not levels <= {r.level for r in rows if r.model == model}:
+        return None
+    told = []
+    for kind in KINDS:
+        here = list(values(rows, model, kind, min(levels), "natural").values())
+        told += [f"{kind} {np.mean(here):.2f}"] if here else []
+    note = f"DNSMOS at {min(levels):.0f} dB: {', '.join(told)}"
     return {"figure": comparing.interval(below(rows, model, 20.0, "natural")), "note": note}
 
 
@@ -335,7 +347,10 @@ def tables(rows: Sequence[Row], found: list[dict[str, Any]], model: str) -> dict
         "| model | disturbance | measure | dB at which a tenth is lost [95 %] | n |",
         "|" + "---|" * 5,
     ]
-    for row in lost_a_tenth(rows):
+    lost = lost_a_tenth(rows)
+    if not lost:
+        first = ["Too few levels were measured to say."]
+    for row in lost:
         level = (
             "no likeness to lose" if row["level"] is None
             else f"{_decibel(row['level'])} [{_decibel(row['low'])}, {_decibel(row['high'])}]"
@@ -355,7 +370,7 @@ def tables(rows: Sequence[Row], found: list[dict[str, Any]], model: str) -> dict
     third = ["| below dB | what `Voice` says |", "|---|---|"]
     third += [f"| {limit:.0f} | {cost} |" for limit, cost in costs(rows, model)]
     made = {"A tenth lost": "\n".join(first), "What a noisy reference costs": "\n".join(third)}
-    if any(r.model.endswith(CLEANED) for r in rows):
+    if sum(r.model.endswith(CLEANED) for r in rows) >= LEAST_CLEANED:
         made["Cleaned before it is cloned"] = cleaned_table(rows)
     return made | {"All figures": "\n".join(second)}
 
@@ -374,7 +389,7 @@ def picture(found: list[dict[str, Any]]) -> Any:
                 own = [
                     f for f in found if (f["model"], f["kind"], f["measure"]) == (model, kind, name)
                 ]
-                x = [min(f["level"], 40.0) for f in own]
+                x = [min(f["level"], OWN_DB) for f in own]
                 (line,) = axes.plot(
                     x, [f["value"] for f in own], marker="o", label=f"{model}, {kind}"
                 )

@@ -38,7 +38,14 @@ LONGEST_STYLE = 15.0  # a prompt takes the room of what can be said in one breat
 NOISY_DB, HOPELESS_DB = 20.0, 5.0
 CLIPPED, ECHOING_SECONDS, LEAST_SPEECH = 0.001, 0.8, 0.5
 MOST_TOKENS = 25 * MEMORY_SECONDS  # remembered of a reference
-NOISE_COST: tuple[tuple[float, str], ...] = ()  # (SNR below which, measured cost), rising
+NOISE_COST: tuple[
+    tuple[float, str], ...
+] = (  # (SNR below which, measured cost), rising; benchmarks/snr.py
+    (
+        20.0,
+        "measured at 10 dB: 62 % of the likeness, 0.1 points of DNSMOS and 4 words in a hundred lost",
+    ),
+)
 
 
 class VoiceWarning(UserWarning):

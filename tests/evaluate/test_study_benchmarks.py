@@ -22,6 +22,7 @@ import vq_ablation  # noqa: E402
 
 import compress  # noqa: E402
 from voxray import audio  # noqa: E402
+from voxray.voice import NOISE_COST  # noqa: E402
 
 SPEAKERS = ("a", "b", "c", "d")
 
@@ -72,8 +73,10 @@ def test_the_warning_and_the_claim_come_from_the_same_rows() -> None:
     assert [limit for limit, _ in costs] == sorted(snr.WARNED)
     assert costs[1][1].startswith("measured at 10 dB: 31 % of the likeness, 1.0 points of DNSMOS")
     claim = snr.claim(rows, "m")  # 10, 5 and 0 dB: 25 dB below the beginning in the mean
+    assert claim is not None
     assert claim["figure"]["value"] == pytest.approx(1.25)
     assert claim["figure"]["count"] == len(SPEAKERS)
+    assert snr.claim([r for r in rows if r.level != 5.0], "m") is None  # not all levels: undecided
     assert set(snr.tables(rows, snr.curves(rows), "m")) == {
         "A tenth lost", "What a noisy reference costs", "All figures",
     }  # fmt: skip
@@ -174,3 +177,10 @@ def test_every_claim_of_another_benchmark_stands_once_and_is_filled() -> None:
     assert len(made.splitlines()) == len(text.splitlines())
     none = claims.filled_by_others(text, {"claims": {}, "weights": "abc", "quick": False})
     assert none == text
+
+
+def test_the_voice_warns_with_what_was_measured() -> None:
+    table = (BENCHMARKS / "results" / "snr.md").read_text("utf-8")
+    assert NOISE_COST
+    for limit, cost in NOISE_COST:
+        assert f"| {limit:.0f} | {cost} |" in table

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Row = dict[str, Any]
-LOCAL = "local"
+LOCAL = "local"  # Ray's own word for this machine, whatever clusters run on it
 BLOCK = 16  # items that one worker takes at a time, and does again where it was killed
 AGAIN = 3  # how often a block that killed its worker is tried anew
 
@@ -26,9 +26,7 @@ def over_ray(
         return
     ray, data = _library(), import_module("ray.data")
     if not ray.is_initialized():
-        ray.init(
-            None if address == LOCAL else address, include_dashboard=False, log_to_driver=False
-        )
+        ray.init(address, include_dashboard=False, log_to_driver=False)
     context = data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
