@@ -30,7 +30,7 @@ def settings_of() -> dict[str, str]:
     return {
         "plain": "eager float32, weight norm computed in every pass, cache concatenated",
         "float32": "weight norm folded, cache allocated ahead",
-        "fast": "GPT weights packed as fp16, decoder in bf16 (the default of published models)",
+        "fast": "GPT weights packed as fp16, decoder in bf16, steps recorded (the default of published models)",
         "int8": "as fast, but the GPT's weights and inputs rounded to 8 bits",
     }
 

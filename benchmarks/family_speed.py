@@ -382,36 +382,8 @@ def page(
     return "\n".join(lines) + "\n", missed
 
 
-def main(
-    quick: Annotated[bool, typer.Option("--quick", help="v2 only, 2 s of speech.")] = False,
-    out: Annotated[Path | None, typer.Option("--json", help="All figures.")] = None,
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
-    seconds: Annotated[float, typer.Option(help="Of speech, each time.")] = 10.0,
-    clock: Annotated[str, typer.Option(help="wall or cpu (then one thread).")] = "wall",
-    note: Annotated[str, typer.Option(help="A remark for the table (other load).")] = "",
-    child: Annotated[Path | None, typer.Option(hidden=True)] = None,
-    encoders: Annotated[Path | None, typer.Option(hidden=True)] = None,
-) -> None:
-    """Measure speed, memory and what they cost."""
-    if clock not in ("wall", "cpu"):
-        raise ValueError(f"the clock is {clock!r}; choose wall or cpu")
-    threads = 1 if clock == "cpu" else threads
-    torch.set_num_threads(threads)
-    Clock.use(clock)
-    if child is not None:
-        speak_in_child(child, encoders)
-        return
-    if not PARITY.is_dir():
-        raise FileNotFoundError(f"{PARITY} is not here: name it in VOXRAY_PARITY")
-    load_before = os.getloadavg()[0]
-    tokens, repeats = (50, 1) if quick else (round(25 * seconds), 2)
-    runs: list[Run] = []
-    for version in ("v2",) if quick else ("v2", "v2proplus"):
-        runs += end_to_end(version, tokens, ["en", "zh"], repeats)
-    steps = token_means(tokens, repeats)
-    sounds = sound_means(tokens, repeats)
-    agreed = agreement(tokens)
-    held = memories(quick)
+def facts_of(threads: int, clock: str, note: str, load_before: float) -> dict[str, str]:
+    """What stands above the tables."""
     facts = {k: v for k, v in facts_of_run().items() if k != "judges"}
     facts["threads"] = str(threads)
     facts["clock"] = "on the wall" if clock == "wall" else "processor seconds of one thread"
@@ -421,8 +393,18 @@ def main(
     facts["weights"] = "repeatable random ones of the recorded cases"
     if note:
         facts["note"] = note
-    found = figures(runs, held, agreed)
-    tables = {
+    return facts
+
+
+def tables_of(
+    runs: list[Run],
+    steps: list[tuple[str, float]],
+    sounds: list[tuple[str, float, float]],
+    agreed: list[tuple[str, str, int, float]],
+    held: dict[str, float],
+) -> dict[str, list[str]]:
+    """The rows under each title."""
+    return {
         "End to end": [
             "| model | setting | text | audio [s] | RTF | tokens/s | sound RTF | first audio [s] "
             "| stream to whole [dB] |",
@@ -454,6 +436,41 @@ def main(
         ],
         "Settings": [f"- {name}: {what}" for name, what in settings_of().items()],
     }
+
+
+def main(
+    quick: Annotated[bool, typer.Option("--quick", help="v2 only, 2 s of speech.")] = False,
+    out: Annotated[Path | None, typer.Option("--json", help="All figures.")] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
+    seconds: Annotated[float, typer.Option(help="Of speech, each time.")] = 10.0,
+    clock: Annotated[str, typer.Option(help="wall or cpu (then one thread).")] = "wall",
+    note: Annotated[str, typer.Option(help="A remark for the table (other load).")] = "",
+    child: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    encoders: Annotated[Path | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Measure speed, memory and what they cost."""
+    if clock not in ("wall", "cpu"):
+        raise ValueError(f"the clock is {clock!r}; choose wall or cpu")
+    threads = 1 if clock == "cpu" else threads
+    torch.set_num_threads(threads)
+    Clock.use(clock)
+    if child is not None:
+        speak_in_child(child, encoders)
+        return
+    if not PARITY.is_dir():
+        raise FileNotFoundError(f"{PARITY} is not here: name it in VOXRAY_PARITY")
+    load_before = os.getloadavg()[0]
+    tokens, repeats = (50, 1) if quick else (round(25 * seconds), 2)
+    runs: list[Run] = []
+    for version in ("v2",) if quick else ("v2", "v2proplus"):
+        runs += end_to_end(version, tokens, ["en", "zh"], repeats)
+    steps = token_means(tokens, repeats)
+    sounds = sound_means(tokens, repeats)
+    agreed = agreement(tokens)
+    held = memories(quick)
+    facts = facts_of(threads, clock, note, load_before)
+    found = figures(runs, held, agreed)
+    tables = tables_of(runs, steps, sounds, agreed, held)
     text, missed = page(facts, found, tables)
     print(text)
     if not quick:
