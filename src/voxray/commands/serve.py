@@ -45,6 +45,9 @@ def serve(
     origin: Annotated[
         list[str] | None, typer.Option(help="A web page's origin that may call.")
     ] = None,
+    fetch: Annotated[
+        list[str] | None, typer.Option(help="https://HOST that recordings may be fetched from.")
+    ] = None,
     most_requests: Annotated[int, typer.Option(help="Then 429.", min=1)] = 64,
     most_active: Annotated[int, typer.Option(help="Spoken in turns.", min=1)] = 8,
 ) -> None:
@@ -52,6 +55,7 @@ def serve(
     _needs()
     from ..serve import Settings, create_app
     from ..serve.arenas import limit_arenas, limit_kernels
+    from ..serve.fetching import check_origin
     from ..serve.logs import to_stream
 
     if local and host not in LOOPBACK:
@@ -65,6 +69,7 @@ def serve(
         open_metrics=open_metrics,
         hosts=tuple(dict.fromkeys((*LOOPBACK, host, *(name or ())))),
         origins=tuple(origin or ()),
+        fetch=tuple(map(check_origin, fetch or ())),
         most_requests=most_requests,
         most_active=most_active,
     )

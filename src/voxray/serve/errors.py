@@ -22,6 +22,7 @@ STATUS = {
     "language-unsupported": 400,
     "audio-unreadable": 422, "invalid": 422,
     "key-missing": 401, "origin-denied": 403, "host-denied": 421,
+    "url-denied": 403, "url-unreachable": 422,
     "voice-unknown": 404, "model-unknown": 404, "job-unknown": 404, "not-found": 404,
     "method-not-allowed": 405, "body-timeout": 408, "voice-exists": 409,
     "body-too-large": 413, "text-too-long": 413, "encoding-unsupported": 415,

@@ -20,6 +20,8 @@ from ..trust.access import Caller
 from ..voice import Voice
 from .auth import Who, allowed
 from .encoding import TYPES, check_format, encoder_for
+from .errors import Problem
+from .fetching import fetched
 from .routes_openai import SOUND, Svc
 from .scheduler import Task
 from .state import Service, aside
@@ -48,7 +50,8 @@ async def make(
     who: Who,
     service: Svc,
     name: Text,
-    audio_sample: Upload,
+    audio_sample: Annotated[UploadFile | None, File()] = None,
+    audio_url: Text = "",
     transcript: Text = "",
     speaker: Text = "",
     consent_number: Text = "",
@@ -56,10 +59,15 @@ async def make(
     purposes: Text = "personal",
     languages: Text = "en,zh",
 ) -> dict[str, Any]:
-    """Make a voice of 3-30 s of one speaker."""
+    """Make a voice of 3-30 s of one speaker: sent, or at an address of a place that the owner lists."""
     check_name(name)
+    if (audio_sample is None) == (not audio_url):
+        raise Problem("invalid", "audio_sample: send a recording (or its audio_url, not both)")
     service.count_heavy(who)
-    sample = await audio_sample.read()
+    if audio_sample is not None:
+        sample = await audio_sample.read()
+    else:
+        sample = await aside(_fetched, service, who, audio_url)
     read = b"" if consent_recording is None else await consent_recording.read()
     grant = _Grant(speaker, consent_number, read, purposes.split(","), languages.split(","))
     task = service.scheduler.reserve(who.actor)
@@ -109,6 +117,11 @@ class _Grant:
     ) -> None:
         self.speaker, self.number, self.read = speaker, number, read
         self.purposes, self.languages = purposes, languages
+
+
+def _fetched(service: Service, who: Caller, address: str) -> bytes:
+    with allowed(who, "clone"):
+        return fetched(address, service.settings.fetch, service.settings.most_upload)
 
 
 async def _run(task: Task, steps: Iterator[Any]) -> Any:

@@ -24,6 +24,7 @@ class Settings(Config):
     open_metrics: bool = False  # /metrics without a key
     hosts: tuple[str, ...] = LOOPBACK  # names in the Host header; "*": any
     origins: tuple[str, ...] = ()  # web pages that may call; none by default
+    fetch: tuple[str, ...] = ()  # places that a recording may be fetched from; none by default
 
     workers: int = Field(default=2, ge=1, le=64)  # threads: one makes tokens while another sounds
     most_active: int = Field(default=8, ge=1)  # requests that are spoken in turns
