@@ -164,8 +164,10 @@ class Bundle:
         return self.generator.speaker_vector(torch.from_numpy(heard)[None])[0].float().clone()
 
     @torch.inference_mode()
-    def memory(self, wave: Wave, rate: int) -> Memory | None:
-        """Reference [N] -> its frames, of the first 20 s; None: the model looks nothing up."""
+    def memory(self, wave: Wave, rate: int, speaker: Tensor | None = None) -> Memory | None:
+        """Reference [N] -> its frames, of the first 20 s, and how they differ from what is said of them with
+        its speaker vector [G] (heard here if not given); None: the model looks nothing up.
+        """
         hearing = getattr(self.generator, "hearing", None)
         if hearing is None:
             return None
@@ -176,7 +178,10 @@ class Bundle:
         heard = np.ascontiguousarray(heard[: count * TOKEN_SAMPLES], dtype=np.float32)
         f0 = audio.f0(heard, LATENT_RATE, 0.01)[: 4 * count]  # [4 S]
         latents = hearing.linear(torch.from_numpy(heard)[None], torch.from_numpy(f0)[None])
-        return Memory(tokens[None, :count].clone(), latents.clone())
+        memory = Memory(tokens[None, :count].clone(), latents.clone())
+        if speaker is None:
+            speaker = self.speaker_vector(wave, rate)
+        return self.generator.calibrated(memory, speaker[None], self.silent_text[0])
 
     def tokens(self, wave: Wave, rate: int) -> list[int]:
         """Speech [N] -> semantic tokens, 25 a second."""
