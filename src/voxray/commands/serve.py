@@ -54,7 +54,6 @@ def serve(
     """Serve speech over HTTP: OpenAI's API, WebSockets, voices, consent, verification."""
     _needs()
     from ..serve import Settings, create_app
-    from ..serve.arenas import limit_arenas, limit_kernels
     from ..serve.fetching import check_origin
     from ..serve.logs import to_stream
 
@@ -73,14 +72,21 @@ def serve(
         most_requests=most_requests,
         most_active=most_active,
     )
-    limit_arenas(settings.workers + 1)
-    limit_kernels(os.environ)
+    _bound_memory(settings.workers)
     folders = {n: Path(folder) for n, folder in _pairs(model, "--model").items()}
     open_models(list(folders.values()), precision)
     app = create_app(settings, folders or {"mini": None})
     to_stream(sys.stderr)
     _hint(local)
     _listen(app, host, port)
+
+
+def _bound_memory(workers: int) -> None:
+    """Before threads are started and models run."""
+    from ..serve.arenas import limit_arenas, limit_kernels
+
+    limit_arenas(workers + 1)
+    limit_kernels(os.environ)
 
 
 def _needs() -> None:
