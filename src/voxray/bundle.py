@@ -168,8 +168,8 @@ class Bundle:
         """Reference [N] -> its frames, of the first 20 s, and how they differ from what is said of them with
         its speaker vector [G] (heard here if not given); None: the model looks nothing up.
         """
-        hearing = getattr(self.generator, "hearing", None)
-        if hearing is None:
+        generator = self.generator
+        if not isinstance(generator, Generator) or generator.hearing is None:
             return None
         heard = audio.resample(wave[: MEMORY_SECONDS * rate], rate, LATENT_RATE)
         heard = heard * audio.speech_gain(heard)
@@ -177,11 +177,13 @@ class Bundle:
         count = min(len(tokens), len(heard) // TOKEN_SAMPLES)
         heard = np.ascontiguousarray(heard[: count * TOKEN_SAMPLES], dtype=np.float32)
         f0 = audio.f0(heard, LATENT_RATE, 0.01)[: 4 * count]  # [4 S]
-        latents = hearing.linear(torch.from_numpy(heard)[None], torch.from_numpy(f0)[None])
+        latents = generator.hearing.linear(
+            torch.from_numpy(heard)[None], torch.from_numpy(f0)[None]
+        )
         memory = Memory(tokens[None, :count].clone(), latents.clone())
         if speaker is None:
             speaker = self.speaker_vector(wave, rate)
-        return self.generator.calibrated(memory, speaker[None], self.silent_text[0])
+        return generator.calibrated(memory, speaker[None], self.silent_text[0])
 
     def tokens(self, wave: Wave, rate: int) -> list[int]:
         """Speech [N] -> semantic tokens, 25 a second."""
