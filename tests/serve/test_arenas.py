@@ -70,8 +70,9 @@ glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc
 
 def told(program: str, *arguments: str, **environment: str) -> str:
     command = [sys.executable, "-c", program, arenas_module.__file__, *arguments]
+    kept = {name: said for name, said in os.environ.items() if name != arenas_module.KERNELS}
     return subprocess.run(
-        command, capture_output=True, text=True, check=True, env={**os.environ, **environment}
+        command, capture_output=True, text=True, check=True, env={**kept, **environment}
     ).stdout
 
 
