@@ -60,7 +60,7 @@ def test_a_planted_difference_is_found_on_frames_never_seen(height: float) -> No
     fresh, said = frames(500, seed=9, rows=2)
     wanted = other(fresh, said)
     made = corrected(fresh, said, found)
-    assert (made - wanted).square().mean() < 0.1 * (fresh - wanted).square().mean()
+    assert (made - wanted).square().mean() < 0.2 * (fresh - wanted).square().mean()
     assert torch.allclose(made[:, :2], wanted[:, :2], atol=0.1)
     assert torch.equal(made[:, 2:4], fresh[:, 2:4])
 
