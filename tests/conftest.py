@@ -107,7 +107,7 @@ def remembering() -> Bundle:
 def with_memory(voice: Voice, seed: int = 2, tokens: int = 30) -> Voice:
     """A voice with frames of a reference that was never heard."""
     dice = torch.Generator().manual_seed(seed)
-    unlike = neutral(1, 96, TINY.generator.prior.input_channels)[0]  # [Z, F + 4]
+    unlike = neutral(1, 96, TINY.generator.prior.input_channels)[0]  # [Z, F + 2]
     return replace(
         voice,
         memory_tokens=torch.randint(0, 1024, (tokens,), generator=dice).to(torch.int16),

@@ -64,7 +64,7 @@ class Voice:
     prompt_mel: Tensor | None = None  # [M, L], of models that go on from a mel
     memory_tokens: Tensor | None = None  # [S], of models that look up the reference's frames
     memory_latents: Tensor | None = None  # [Z, 2 S], the same
-    memory_correction: Tensor | None = None  # [Z, F + 4]: how it differs from what is said of it
+    memory_correction: Tensor | None = None  # [Z, F + 2]: how it differs from what is said of it
     language: str = ""
     model: str = ""
     fingerprint: str = ""  # of the text front end that made prompt_phonemes
@@ -282,7 +282,7 @@ def _checked(path: Path, details: dict[str, Any], tensors: dict[str, Tensor]) ->
 
 
 def _damaged(tokens: Tensor | None, latents: Tensor | None, correction: Tensor | None) -> bool:
-    """Whether a memory's tokens [S], latents [Z, 2S] and correction [Z, F + 4] do not belong together."""
+    """Whether a memory's tokens [S], latents [Z, 2S] and correction [Z, F + 2] do not belong together."""
     if correction is not None:
         wide = correction.dim() == 2 and latents is not None and len(correction) == len(latents)
         if not wide or not bool(correction.isfinite().all()):

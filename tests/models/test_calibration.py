@@ -32,7 +32,7 @@ def everything(z: Tensor) -> Tensor:
 def test_nothing_known_changes_nothing() -> None:
     z, codes = frames(20)
     unknown = neutral(1, LATENTS, CODES)
-    assert unknown.shape[2] == inputs(z, codes).shape[1] + 4
+    assert unknown.shape[2] == inputs(z, codes).shape[1] + 2
     assert torch.equal(corrected(z, codes, unknown), z)
     assert torch.equal(corrected(z, codes, None), z)
 
@@ -41,17 +41,19 @@ def test_a_voice_as_predicted_is_left_alone() -> None:
     z, codes = frames(400)
     found = fitted(z, z, codes, everything(z))
     assert torch.allclose(corrected(z, codes, found), z, atol=1e-3)
+    rest = fitted(z, torch.where(voiced(z), z, z + 2.0), codes, everything(z))  # a room's noise
+    silent = ~voiced(z).expand_as(z)
+    assert torch.equal(corrected(z, codes, rest)[:, 4:][silent[:, 4:]], z[:, 4:][silent[:, 4:]])
 
 
 @pytest.mark.parametrize("height", [-0.8, 0.6])
 def test_a_planted_difference_is_found_on_frames_never_seen(height: float) -> None:
     """Height, level and spread of another voice, and what depends on the sound."""
-    z, codes = frames(1000, rows=2)
+    z, codes = frames(6000, rows=2)  # far more than the belief that nothing differs
     bent = torch.randn(LATENTS, CODES, generator=torch.Generator().manual_seed(5)) * 0.3
 
     def other(z: Tensor, codes: Tensor) -> Tensor:
-        loud = voiced(z)
-        moved = torch.where(loud, 1.4 * z + 0.5, 1.2 * z - 0.3) + bent @ codes
+        moved = torch.where(voiced(z), 1.4 * z + 0.5, z) + bent @ codes * voiced(z)
         moved[:, :4] = z[:, :4]
         moved[:, :2] += height
         return moved
@@ -60,7 +62,7 @@ def test_a_planted_difference_is_found_on_frames_never_seen(height: float) -> No
     fresh, said = frames(500, seed=9, rows=2)
     wanted = other(fresh, said)
     made = corrected(fresh, said, found)
-    assert (made - wanted).square().mean() < 0.2 * (fresh - wanted).square().mean()
+    assert (made - wanted).square().mean() < 0.4 * (fresh - wanted).square().mean()
     assert torch.allclose(made[:, :2], wanted[:, :2], atol=0.1)
     assert torch.equal(made[:, 2:4], fresh[:, 2:4])
 

@@ -78,7 +78,7 @@ class SpeechNet(nn.Module):
     [1, Z, 2S] -> F0 [1, 4S], envelope [1, 4S, 2F], filters [1, 4S, 4F].
 
     Of a model with a memory also: the reference's tokens [1, R], its latents [1, Z, 2R], how many of
-    the tokens count [1] (0: nothing is remembered), and the voice's correction [1, Z, F + 4].
+    the tokens count [1] (0: nothing is remembered), and the voice's correction [1, Z, F + 2].
     """
 
     def __init__(self, generator: Generator) -> None:

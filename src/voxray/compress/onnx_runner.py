@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
-# Tokens [R] of a reference, its latents [Z, 2R] and, if known, its correction [Z, F + 4].
+# Tokens [R] of a reference, its latents [Z, 2R] and, if known, its correction [Z, F + 2].
 Frames = tuple[NDArray[np.integer], Array] | tuple[NDArray[np.integer], Array, Array]
 LEAST_FRAMES = 2  # tokens that the network wants, be they padding
 BACK, AHEAD, SHUT = 1, 3, np.float32(-1e4)
@@ -127,9 +127,9 @@ class Chain:
         }
 
     def _neutral(self) -> Array:
-        """The correction [Z, F + 4] that changes nothing."""
+        """The correction [Z, F + 2] that changes nothing."""
         correction = np.zeros((self.facts["latents"], self.facts["correction"]), np.float32)
-        correction[:, [-4, -2]] = 1.0
+        correction[:, -2] = 1.0
         return correction
 
 

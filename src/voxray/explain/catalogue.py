@@ -36,7 +36,7 @@ MEANINGS = (
     ("*.prior.log_std", "[B, Z, T]", "log of their spread"),
     ("*.heard_codes", "[B, C, R]", "code vectors of the reference's frames, before look-up and retrieval"),
     ("*.heard_latents", "[B, Z, R]", "latents of the reference's frames, before look-up and retrieval"),
-    ("*.correction", "[B, Z, F + 4]", "how the voice differs from what the prior says of it"),
+    ("*.correction", "[B, Z, F + 2]", "how the voice differs from what the prior says of it"),
     ("*.retrieved", "[B, Z, T]", "latents whose fine part is the reference's"),
     ("*.codes", "[B, 2S, C]", "code vectors of the tokens, two frames each"),
     ("*.speaker.vector", "[B, G, 1]", "who speaks, from the reference"),

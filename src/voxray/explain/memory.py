@@ -78,7 +78,7 @@ def keys_and_values(generator: Generator, memory: Memory) -> tuple[Tensor, Tenso
 
 @torch.no_grad()
 def heard_of(generator: Generator, memory: Memory) -> Heard:
-    """What is heard of a memory of one row, [1, C, R], [1, Z, R] and [1, Z, F + 4]; R may be 0."""
+    """What is heard of a memory of one row, [1, C, R], [1, Z, R] and [1, Z, F + 2]; R may be 0."""
     heard = generator.heard(memory)
     if heard is not None:
         return heard
@@ -176,7 +176,7 @@ class Retrieval:
         self.heard = replace(self.heard, latents=latents)
         return latents
 
-    def _correction(self, correction: Tensor) -> Tensor:  # [B, Z, F + 4]
+    def _correction(self, correction: Tensor) -> Tensor:  # [B, Z, F + 2]
         assert self.heard is not None
         self.heard = replace(self.heard, correction=correction)
         return correction

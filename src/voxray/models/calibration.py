@@ -3,12 +3,11 @@
 What a prior predicts of an unseen voice is drawn towards the voices it knows, and is smoother than speech. Of the
 reference both are known, its latents and what the prior says of them, so the difference can be fitted: first by ridge
 regression from the prediction and the code vectors (as MLLR adapts means to a speaker by a linear map, Leggetter and
-Woodland 1995), then mean and spread of each latent, voiced and unvoiced frames apart (global variance, Toda and Tokuda
-2007), and the height of the voice by its median. A frame's correction depends on that frame alone: a chunk finds what the
-whole finds.
+Woodland 1995), then mean and spread of each latent (global variance, Toda and Tokuda 2007), and the height of the voice by its median.
+Only voiced frames are corrected: what is unlike in the others is the room, and their sound is the consonants'. A frame's
+correction depends on that frame alone: a chunk finds what the whole finds.
 
-A correction is one tensor [B, Z, F + 4]: the map of the F inputs of a frame that is added, then scale and shift of
-voiced frames, scale and shift of the others.
+A correction is one tensor [B, Z, F + 2]: the map of the F inputs of a frame that is added, then scale and shift.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from voxray.models.posterior_mel import PITCH_LATENTS
 
 COMPARED = slice(2, 40)  # latents that the map reads: voicing, shape
 CODES = 0.3  # scale of the code vectors beside them
-RIDGE = 100.0  # frames' worth of belief that nothing differs
+RIDGE = 250.0  # frames' worth of belief that nothing differs
 LEVEL = 0.02  # of it for the level
-WIDEST = 2.0  # times as spread, no more
+WIDEST = 1.5  # times as spread, no more
 FEW = 50.0  # frames at which half of what is found of spread and height is believed
 
 
@@ -38,10 +37,10 @@ def voiced(z: Tensor) -> Tensor:
 
 
 def neutral(rows: int, latents: int, codes: int) -> Tensor:
-    """The correction [B, Z, F + 4] of a voice of which nothing is known: it changes nothing."""
+    """The correction [B, Z, F + 2] of a voice of which nothing is known: it changes nothing."""
     read = 1 + COMPARED.stop - COMPARED.start + codes
-    correction = torch.zeros(rows, latents, read + 4)
-    correction[..., [-4, -2]] = 1.0
+    correction = torch.zeros(rows, latents, read + 2)
+    correction[..., -2] = 1.0
     return correction
 
 
@@ -49,15 +48,15 @@ def corrected(z: Tensor, features: Tensor, correction: Tensor | None) -> Tensor:
     """Latents [B, Z, T] said of frames with code vectors [B, C, T] -> as this voice would have them."""
     if correction is None:
         return z
-    weight, shares = correction.to(z).split((correction.shape[2] - 4, 4), dim=2)
-    scale, shift, other_scale, other_shift = shares.split(1, dim=2)  # 4 x [B, Z, 1]
-    moved = z + weight @ inputs(z, features)
-    return torch.where(voiced(z), moved * scale + shift, moved * other_scale + other_shift)
+    weight, scale, shift = correction.to(z).split((correction.shape[2] - 2, 1, 1), dim=2)
+    fitting = (z + weight @ inputs(z, features)) * scale + shift
+    height = slice(0, 2)  # known in every frame
+    return torch.cat([fitting[:, height], torch.where(voiced(z), fitting, z)[:, 2:]], dim=1)
 
 
 def fitted(said: Tensor, true: Tensor, features: Tensor, known: Tensor) -> Tensor:
     """What the prior says of a reference's frames and what they are [B, Z, R], their code vectors [B, C, R], which
-    of them count [B, R] -> a correction [B, Z, F + 4].
+    of them count [B, R] -> a correction [B, Z, F + 2].
     """
     with torch.no_grad(), torch.autocast(said.device.type, enabled=False):
         return _fitted(said, true, features, known)
@@ -65,25 +64,19 @@ def fitted(said: Tensor, true: Tensor, features: Tensor, known: Tensor) -> Tenso
 
 def _fitted(said: Tensor, true: Tensor, features: Tensor, known: Tensor) -> Tensor:
     said, true, features = said.float(), true.float(), features.float()
-    counted = known[:, None].float()  # [B, 1, R]
+    loud = voiced(true) & known[:, None]  # [B, 1, R]
     read = inputs(said, features)  # [B, F, R]
-    kept = read * counted
+    kept = read * known[:, None]
     belief = torch.full((read.shape[1],), RIDGE, device=read.device)
     belief[0] *= LEVEL
     gram = kept @ kept.transpose(1, 2) + belief.diag()
     wanted = kept @ (true - said).transpose(1, 2)  # [B, F, Z]
     weight = torch.cholesky_solve(wanted, torch.linalg.cholesky(gram)).transpose(1, 2)
     weight[:, :PITCH_LATENTS] = 0.0
-    moved = said + weight @ read
-    loud = voiced(true)
-    shares = []
-    for part in (loud, ~loud):
-        shares.extend(_spread(moved, true, part * counted))
-    height = _height(said, true, loud & voiced(said) & known[:, None])  # [B, 1]
-    for scale, shift in (shares[:2], shares[2:]):
-        scale[:, :PITCH_LATENTS], shift[:, :PITCH_LATENTS] = 1.0, 0.0
-        shift[:, :2] = height
-    return torch.cat([weight, *(x[..., None] for x in shares)], dim=2)
+    scale, shift = _spread(said + weight @ read, true, loud.float())
+    scale[:, :PITCH_LATENTS], shift[:, :PITCH_LATENTS] = 1.0, 0.0
+    shift[:, :2] = _height(said, true, loud & voiced(said))
+    return torch.cat([weight, scale[..., None], shift[..., None]], dim=2)
 
 
 def _spread(ours: Tensor, theirs: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 `decode`: tokens [B, S] at 25 Hz -> code vectors -> prior -> sample -> inverse flow -> decoder -> wave
 [B, N], two latent frames a token (GPT-SoVITS after VITS, Kim et al. 2021). Which posterior and which
 decoder is the config's choice. Training adds the posterior in front of the flow (`train/`). Sites:
-codes [B, 2S, C]; heard_codes [B, C, R], heard_latents [B, Z, R], correction [B, Z, F + 4], retrieved [B, Z, T]
+codes [B, 2S, C]; heard_codes [B, C, R], heard_latents [B, Z, R], correction [B, Z, F + 2], retrieved [B, Z, T]
 of models that look something up in the reference; those of the parts, under speaker., fusion., prior., flow., decoder.
 """
 
@@ -77,7 +77,7 @@ class Generator(nn.Module):
         self.heard_codes = Site() if looks_up else None  # [B, C, R]
         self.heard_latents = Site() if looks_up else None  # [B, Z, R]
         self.retrieved = Site() if config.retrieval else None  # [B, Z, T]
-        self.correction = Site() if config.retrieval else None  # [B, Z, F + 4]
+        self.correction = Site() if config.retrieval else None  # [B, Z, F + 2]
 
     @staticmethod
     def _hearing(config: GeneratorConfig) -> LinearLatents | None:

@@ -27,7 +27,7 @@ from voxray.sites import Site
 @dataclass(frozen=True)
 class Memory:
     """Reference frames: tokens [B, S], latents [B, Z, 2S]; of row b only the first `lengths[b]` tokens count
-    (None: all). `correction` [B, Z, F + 4]: how the voice differs from what the prior says of it (`calibration.py`).
+    (None: all). `correction` [B, Z, F + 2]: how the voice differs from what the prior says of it (`calibration.py`).
     """
 
     tokens: Tensor

@@ -45,7 +45,7 @@ class PriorOutput:
 @dataclass(frozen=True)
 class Heard:
     """Frames of the reference: code vectors [B, C, R], latents [B, Z, R], mask [B, R] (None: all count), and how the
-    voice differs from what is said of it [B, Z, F + 4] (None: not known).
+    voice differs from what is said of it [B, Z, F + 2] (None: not known).
     """
 
     features: Tensor
