@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 VOICE ?=
 # What the tests need beside the base package; constraints.txt pins all of it.
-TEST_EXTRAS ?= dev eval explain gptsovits provenance serve small train studio
+TEST_EXTRAS ?= dev eval explain gptsovits postgres provenance serve small train studio
 ENGLISH ?= The birch canoe slid on the smooth planks, and nobody in the village noticed.
 SPOKEN := This recording is a few seconds long, and it lends its voice to the next two sentences.
 MANDARIN ?= 你好，今天的天气真不错，我们一起去公园散步吧。

@@ -129,7 +129,7 @@ def by_measure(folder: Path) -> np.ndarray:
     from voxray.evaluate.measure import Item, engine_system
 
     audio.write_audio(folder / "r.wav", speechlike(4.0), 16_000)
-    item = Item("x", folder / "r.wav", "", HEARS, "en")
+    item = Item("x", "", folder / "r.wav", HEARS)
     engine_system()(item, 1, folder / "m.flac")
     return audio.read_audio(folder / "m.flac")[0]
 
@@ -142,8 +142,46 @@ def by_page(folder: Path) -> np.ndarray:
     return audio.read_audio(folder / "p.mp3")[0]
 
 
+def by_tuning(folder: Path) -> np.ndarray:
+    """The samples that `voxray tune` listens to."""
+    from voxray.evaluate.fewshot import RATE, Listener, Said
+
+    listener = object.__new__(Listener)  # its judges and its store of recordings play no part
+    listener.seed, listener.reference = 1, speechlike(4.0, RATE)
+    return listener.speak(Bundle.builtin(), Said(HEARS, "en")).audio
+
+
+def by_service(folder: Path) -> np.ndarray:
+    testing = pytest.importorskip("fastapi.testclient")
+    from voxray.serve import Settings, create_app
+    from voxray.trust import access
+
+    settings = Settings(voices=folder / "voices", hosts=("testserver",))
+    key, _ = access.make_key("test", scopes=("speak",))
+    asked = {"input": HEARS, "voice": "nova", "response_format": "pcm", "seed": 1}
+    with testing.TestClient(create_app(settings, {"tiny": Bundle.builtin()})) as client:
+        told = client.post(
+            "/v1/audio/speech", json=asked, headers={"Authorization": f"Bearer {key}"}
+        )
+    assert told.status_code == 200, told.text
+    return np.frombuffer(told.content, "<i2").astype(np.float32) / 32_768
+
+
+def by_studio(folder: Path) -> np.ndarray:
+    from voxray.studio.actions import Asked, Studio, finished, speak
+    from voxray.studio.settings import Settings
+
+    studio = Studio(Settings(home=folder / "home"))
+    try:
+        take = finished(speak(studio, Asked(HEARS, "nova", seed=1)))
+        return audio.read_audio(studio.shelf.file(take.id, "wav"))[0]
+    finally:
+        studio.shelf.close()
+
+
 WAYS: tuple[Callable[[Path], np.ndarray], ...] = (
-    by_call, by_stream, by_many, by_conversion, by_save, by_say, by_convert_voice, by_harness, by_page,
+    by_call, by_stream, by_many, by_conversion, by_save, by_say, by_convert_voice, by_harness,
+    by_measure, by_page, by_tuning, by_service, by_studio,
 )  # fmt: skip
 
 

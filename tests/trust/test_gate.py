@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,35 @@ def test_revoking_stops_at_once(tiny: Bundle, voice: Voice) -> None:
     with pytest.raises(Refused) as caught:
         say(tiny, voice)
     assert code_of(caught) == "consent-revoked"
+    assert records.latest(1)[0].state == "refused"
+
+
+def test_another_process_revokes(tiny: Bundle, voice: Voice, records_folder: Path) -> None:
+    """As the owner does at the command line while a server runs: the next chunk is not handed out."""
+    given = consent.give(voice, "speaker-1")
+    running = tts.stream("One. Two. Three. Four.", voice, model=tiny, seed=1)
+    assert len(next(running))
+    program = (
+        "import sys; from voxray import trust; from voxray.trust import consent; "
+        "trust.use(sys.argv[1]); consent.revoke(sys.argv[2], 'asked to')"
+    )
+    subprocess.run([sys.executable, "-c", program, str(records_folder), given.id], check=True)
+    with pytest.raises(Refused) as caught:
+        list(running)
+    assert code_of(caught) == "consent-revoked"
+
+
+def test_expiry_stops_what_is_being_said(
+    tiny: Bundle, voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    consent.give(voice, "speaker-1", expires=now + 1000)
+    running = tts.stream("One. Two. Three. Four.", voice, model=tiny, seed=1)
+    assert len(next(running))
+    monkeypatch.setattr(time, "time", lambda: now + 2000)
+    with pytest.raises(Refused) as caught:
+        list(running)
+    assert code_of(caught) == "consent-expired"
     assert records.latest(1)[0].state == "refused"
 
 

@@ -25,7 +25,7 @@ from voxray.bundle import Bundle
 from voxray.trust import Refused, access, audit, consent, records, store
 from voxray.voice import Voice
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.chosen]
 
 
 def program(name: str) -> str:
