@@ -56,11 +56,12 @@ def speak(page: Page, word: int) -> None:
     box = page.locator("#first .word").nth(word).bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 40)
-    page.wait_for_timeout(1000)
+    page.wait_for_timeout(4000)
     page.locator("#emphasis input[type=range]").focus()
     for _ in range(8):
         page.keyboard.press("ArrowRight")
-    page.wait_for_timeout(1000)
+    page.wait_for_timeout(4000)
+    page.get_by_role("button", name="More settings").nth(1).click()  # heads and concepts
     page.click("#hear")
     page.wait_for_selector("#second audio")
     page.click("#why-word")
