@@ -14,8 +14,8 @@ from voxray.commands import main
 from voxray.forensics import defend, judge, matching
 from voxray.forensics.detector import spans
 from voxray.forensics.material import FRAMES, STEPS, Examples, Source, Sources, example, prepare
-from voxray.forensics.network import BINS, LAYOUT, STEP_SECONDS, Detector, features
-from voxray.forensics.resynthesis import phases, vocoded
+from voxray.forensics.network import BINS, CRESTS, LAYOUT, SIGHTS, STEP_SECONDS, Detector, features
+from voxray.forensics.resynthesis import phases, pulsed, vocoded
 from voxray.forensics.train import balanced, calibrate, equal_error_rate, fit, odds_of
 from voxray.synthesis import WordTime
 
@@ -43,8 +43,21 @@ def test_wrong_codecs() -> None:
 def test_level_and_rate_give_nothing_away() -> None:
     wave = noise(1.0, rate=24_000)
     assert np.allclose(features(wave, 24_000), features(3 * wave, 24_000), atol=1e-3)
-    assert features(wave, 24_000).shape[1] == BINS
-    assert abs(features(wave, 24_000).mean(0)).max() < 1e-4
+    assert features(wave, 24_000).shape[1] == SIGHTS
+    assert abs(features(wave, 24_000)[:, :BINS].mean(0)).max() < 1e-4
+
+
+def test_crests_see_pulses_where_the_power_is_the_same() -> None:
+    """A train of clicks and noise of its spectrum: only the crests differ."""
+    pulses = np.zeros(32_000, np.float32)
+    pulses[::133] = 1.0  # 120 Hz
+    spectrum = np.abs(np.fft.rfft(pulses))
+    turns = np.exp(2j * np.pi * np.random.default_rng(0).random(len(spectrum)))
+    spread = np.fft.irfft(spectrum * turns).astype(np.float32)
+    high, low = (features(wave, 16_000)[:, -CRESTS:].mean() for wave in (pulses, spread))
+    assert high > low + 1.0
+    for seconds in (0.01, 0.3, 1.0):
+        assert np.isfinite(features(noise(seconds), 16_000)).all()
 
 
 def test_low_pass() -> None:
@@ -57,7 +70,7 @@ def test_low_pass() -> None:
 def planted(count: int, seed: int = 0) -> Examples:
     """Fakes flicker between 1.8 and 2.7 kHz; every fourth example turns fake half way."""
     dice = np.random.default_rng(seed)
-    x = dice.standard_normal((count, 96, BINS)).astype(np.float16)
+    x = dice.standard_normal((count, 96, SIGHTS)).astype(np.float16)
     fake = np.zeros((count, 24), bool)
     fake[1::4], fake[2::4, 12:] = True, True
     where = np.repeat(fake, 4, axis=1)[:, :, None]
@@ -146,7 +159,7 @@ def test_preparing_and_balancing(tmp_path: Path) -> None:
     assert sorted(path.parent.name for path in chosen) == ["a", "a", "b", "b"]
     sources = Sources((Source((paths[0],), 1.0),), (Source((paths[1],), 1.0),))
     made, again = prepare(sources, 4, 0), prepare(sources, 4, 0)
-    assert made.x.shape == (4, FRAMES, BINS) and made.fake.shape == (4, STEPS)
+    assert made.x.shape == (4, FRAMES, SIGHTS) and made.fake.shape == (4, STEPS)
     assert np.array_equal(made.x, again.x) and np.array_equal(made.fake, again.fake)
     whole = prepare(sources, 2, 0, mixed=0.0)
     assert list(whole.fake.mean(1)) == [0.0, 1.0]
@@ -166,7 +179,7 @@ def test_what_is_cut_in_lies_where_the_labels_say(tmp_path: Path) -> None:
         assert (where == np.isclose(wave, matching.LEVEL, rtol=1e-4)).mean() > 0.999
 
 
-@pytest.mark.parametrize("machine", [phases, vocoded])
+@pytest.mark.parametrize("machine", [phases, vocoded, pulsed])
 def test_resynthesis_keeps_length_and_repeats(machine: object) -> None:
     time = np.arange(16_000) / 16_000
     wave = sum(np.sin(2 * np.pi * 150 * k * time) / k for k in range(1, 20)).astype("f4")

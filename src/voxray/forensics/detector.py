@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..synthesis import WordTime
-from .network import BINS, FIRST, HERTZ, STEP_SECONDS, Detector, features
+from .network import BINS, CRESTS, FIRST, HERTZ, STEP_SECONDS, Detector, features
 
 Wave = NDArray[np.float32]
 WEIGHTS = "detector.safetensors"
@@ -71,7 +71,7 @@ def judge(
     if len(wave) < LEAST_SECONDS * rate:
         raise ValueError(f"{len(wave) / rate:.2f} s is too short; {LEAST_SECONDS} s is least")
     net = network or detector()
-    spectrum = torch.from_numpy(features(wave, rate))[None]  # [1, T, 224]
+    spectrum = torch.from_numpy(features(wave, rate))[None]  # [1, T, 248]
     with torch.inference_mode():
         steps = net(spectrum)
         score = float(net.score(steps))
@@ -112,11 +112,12 @@ def _course(steps: NDArray[np.float32]) -> NDArray[np.bool_]:
 def _bands(
     net: Detector, spectrum: torch.Tensor, score: float
 ) -> tuple[tuple[float, float, float], ...]:
-    """By how much the score falls without each band."""
-    width = BINS // BANDS
+    """By how much the score falls without each band and the crests that lie there, nearly."""
+    width, peaks = BINS // BANDS, CRESTS // BANDS
     without = spectrum.repeat(BANDS, 1, 1)
     for band in range(BANDS):
         without[band, :, band * width : (band + 1) * width] = 0.0
+        without[band, :, BINS + band * peaks : BINS + (band + 1) * peaks] = 0.0
     falls = score - net.score(net(without)).detach().numpy()
     edges = (FIRST + width * np.arange(BANDS + 1)) * HERTZ
     return tuple(

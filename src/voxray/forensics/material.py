@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from .. import audio
 from .matching import LEVEL, RATE, levelled, roughen
-from .network import BINS, HOP, features
-from .resynthesis import phases, vocoded
+from .network import HOP, SIGHTS, features
+from .resynthesis import phases, pulsed, vocoded
 
 Wave = NDArray[np.float32]
 SECONDS = 2.2
@@ -26,7 +26,8 @@ FRAMES = int(100 * SECONDS) - 4  # 216
 STEPS = FRAMES // 4
 SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 PEOPLE = {"speechocean762": 0.45, "librispeech-train-clean-100": 0.33, "aishell3": 0.22}
-TEACHER, OWN, RESYNTHESIS = 0.35, 0.45, 0.2  # shares of the fakes
+TEACHER, OWN = 0.35, 0.3  # shares of the fakes
+RESYNTHESIS = {phases: 0.08, vocoded: 0.09, pulsed: 0.18}
 MIXED = 0.65
 CODED = 0.6  # how often a codec is on the road in training
 LOT = 50
@@ -68,7 +69,7 @@ class Sources:
 
 @dataclass(frozen=True)
 class Examples:
-    """Spectra [N, T, 224] and which of their steps are fake [N, T // 4]."""
+    """Sights [N, T, 248] and which of their steps are fake [N, T // 4]."""
 
     x: NDArray[np.float16]
     fake: NDArray[np.bool_]
@@ -91,7 +92,7 @@ def collect(speech: Path, teacher: Path, own: Path, split: str = "train") -> Sou
         files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
         fake.append(Source(_part(files, split), OWN / len(folders)))
     everyone = tuple(path for source in real for path in source.files)
-    fake += [Source(everyone, RESYNTHESIS / 2, change) for change in (phases, vocoded)]
+    fake += [Source(everyone, share, change) for change, share in RESYNTHESIS.items()]
     return Sources(tuple(real), tuple(fake))
 
 
@@ -108,7 +109,7 @@ def prepare(sources: Sources, count: int, seed: int, mixed: float = MIXED) -> Ex
 def lot(sources: Sources, count: int, seed: tuple[int, int], mixed: float = MIXED) -> Examples:
     """A few examples."""
     dice = np.random.default_rng(seed)
-    x = np.empty((count, FRAMES, BINS), np.float16)
+    x = np.empty((count, FRAMES, SIGHTS), np.float16)
     fake = np.empty((count, STEPS), bool)
     centres = (4 * np.arange(STEPS) + 2) * HOP
     for number in range(count):

@@ -21,7 +21,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
 from .material import Examples, collect, prepare
-from .network import Detector
+from .network import BINS, Detector
 
 BATCH = 32
 RATE = 3e-3
@@ -110,7 +110,7 @@ def _crossed(x: torch.Tensor, target: torch.Tensor, dice: np.random.Generator) -
 def _mask(x: torch.Tensor, dice: np.random.Generator) -> torch.Tensor:
     """Hide a stretch of bands and one of time, so that no narrow one decides alone."""
     for row in x:
-        begin = int(dice.integers(0, x.shape[2] - HIDDEN_BANDS))
+        begin = int(dice.integers(0, BINS - HIDDEN_BANDS))
         row[:, begin : begin + int(dice.integers(0, HIDDEN_BANDS))] = 0.0
         begin = int(dice.integers(0, max(1, x.shape[1] - HIDDEN_STEPS)))
         row[begin : begin + int(dice.integers(0, HIDDEN_STEPS))] = 0.0
