@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,16 @@ def test_batches_hold_the_reference_and_its_length(data: Aligned) -> None:
     for row in range(3):
         count = int(memory.lengths[row])
         assert count > 0 and not memory.latents[row, :, 2 * count :].any()
+
+
+def test_people_are_drawn_speaker_by_speaker(data: Aligned) -> None:
+    rng = np.random.default_rng(0)
+    few, many = data.entries[0], [replace(data.entries[1], speaker="many")] * 9
+    data.people = [[few], many]
+    drawn = [data._drawn(1.0, rng) for _ in range(200)]
+    assert 70 < drawn.count(few) < 130
+    data.entries = [few]
+    assert {data._drawn(0.0, rng) for _ in range(20)} == {few}
 
 
 def test_sometimes_there_is_nothing_to_remember(

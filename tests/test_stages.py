@@ -147,12 +147,12 @@ def test_a_model_is_taken_apart_and_trained_on(store: Path, tmp_path: Path) -> N
     still = {"steps": 0, "model": json.loads(GENERATOR.model_dump_json())}
     polish = PolishTraining(
         model=GENERATOR, batch=2, segment_tokens=20, alone=1, words=1.0, content=str(again / "content"),
-        prior_scale=0.5, **SHORT,
+        prior_scale=0.5, anchor=1.0, people=0.5, **SHORT,
     )  # fmt: skip
     rows = [json.dumps(still)] * 3 + [polish.model_dump_json()]
     stages.run_generator(store, again / "generator", *rows[:2], lambda line: None, *rows[2:])
     log = (again / "generator" / "polish" / "log.jsonl").read_text(encoding="utf-8")
-    assert '"words"' in log
+    assert '"words"' in log and '"anchor"' in log
     assert stages.bundle_runs(again).config.generator == GENERATOR
 
     (tmp_path / "model" / "training.safetensors").unlink()

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from voxray.config import GPTConfig
+from voxray.train import run as run_module
 from voxray.train.feed import place
 from voxray.train.gpt import GPTTraining, train_gpt
 from voxray.train.run import Run, Schedule, Task, fit
@@ -150,6 +151,30 @@ def test_text_encoder_stands_still_until_the_loss_is_flat(tmp_path: Path) -> Non
     fit(run, task, Schedule(steps=12, validate_every=2, patience=2, warmup=1, ema=0.0))
     assert moved == [False, False, False, True, True, True]
     assert run.progress.joint
+
+
+def test_a_run_by_the_clock_ends_with_the_clock_and_its_rate_falls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer, now = nn.Linear(2, 2), [0.0]
+    rates: list[float] = []
+    monkeypatch.setattr(run_module.time, "monotonic", lambda: now[0])
+
+    def losses(number: int) -> dict[str, torch.Tensor]:
+        now[0] += 1.0
+        return {"loss": layer(torch.ones(2)).square().mean()}
+
+    def warm(*known: float) -> float:
+        rates.append(run_module_warm(*known))
+        return rates[-1]
+
+    run_module_warm = run_module.warm
+    monkeypatch.setattr(run_module, "warm", warm)
+    run = Run(tmp_path, {"layer": layer})
+    task = Task([{"params": list(layer.parameters())}], losses, {"loss": 1.0})
+    fit(run, task, Schedule(steps=1000, seconds=20.0, warmup=1, rate=1.0))
+    assert run.step == 20
+    assert rates[0] == 1.0 and rates == sorted(rates, reverse=True) and rates[-1] < 0.07
 
 
 def test_accumulated_batches_equal_one_large_one(tmp_path: Path) -> None:

@@ -54,7 +54,9 @@ def train(
     devices: Annotated[
         int, typer.Option(min=1, help="Processes; all but content and bundle. Needs voxray[train].")
     ] = 1,
-    accelerator: Annotated[str, typer.Option(help="Of several devices: cpu or cuda.")] = "cpu",
+    accelerator: Annotated[
+        str, typer.Option(help="Of several devices, or for restart: cpu or cuda.")
+    ] = "cpu",
 ) -> None:
     """Train one stage; a killed run goes on from its last step."""
     if not data.is_dir():
@@ -74,7 +76,7 @@ def train(
     elif stage is Stage.article:
         launch(devices, stages.run_article, data, output, given, _say, accelerator=accelerator)
     elif stage is Stage.restart:
-        restart.run_restart(data, output, model, speakers, _say)
+        restart.run_restart(data, output, model, speakers, _say, accelerator)
     else:
         stages.save_model(data, output)
 

@@ -62,7 +62,7 @@ def train_joint(
     data, held = Aligned(folder), Aligned(folder, "dev")
 
     def make(number: int) -> list[Tensor]:
-        return data.aligned(config, np.random.default_rng((config.seed, number)))
+        return data.aligned(config, np.random.default_rng((config.seed, number)), config.people)
 
     feed = Feed(make, config, device)
 

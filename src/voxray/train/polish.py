@@ -8,7 +8,8 @@ with the small spectral discriminators of UnivNet (Jang et al. 2021). All but th
 
 With `prior_scale` the prior, the flow and the speaker encoder learn along, and with `likeness` the wave made
 has to sound like the reference's speaker to a pretrained speaker encoder (speaker consistency loss, Casanova et
-al. 2022, YourTTS, eq. 1; segments of at least 1.6 s). With `words` it has to sound to the content encoder as the recording
+al. 2022, YourTTS, eq. 1; segments of at least 1.6 s). `anchor` keeps the prior near the recording's latents, its
+pitch and voicing above all: the decoder is given the true ones, so that nothing else holds them. With `words` it has to sound to the content encoder as the recording
 does: its vectors before quantisation are compared, so that no likeness is bought with words.
 """
 
@@ -25,7 +26,9 @@ from torch.func import functional_call
 from voxray.config import SpectralDiscriminatorConfig
 from voxray.models.discriminators import Judgement, SpectralDiscriminators
 from voxray.models.generator import Generator
+from voxray.models.memory import Memory
 from voxray.models.posterior_mel import PITCH_LATENTS, pitch_latents
+from voxray.models.prior import Heard
 
 from .autoencoder import spectral_loss
 from .content import SILENCE
@@ -33,7 +36,7 @@ from .feed import Feed, half, place
 from .finished import content_parts
 from .listening import Listener, likeness_loss, words_loss
 from .losses import adversarial_loss, discriminator_loss, feature_loss
-from .prior import PriorTraining, predict, remember, withheld
+from .prior import PriorTraining, guide_loss, mel_error, predict, remember, withheld
 from .run import Run, Say, Task, fit, silent
 from .segments import Aligned, memory_of, sample_latents
 from .speakers import SpeakerTeacher
@@ -59,6 +62,7 @@ class PolishTraining(PriorTraining):
     content: str = ""  # its run: a folder made by `voxray train content` or `restart`
     corrected: float = 0.0  # share of rows as corrected by what is known of the voice
     true: float = 0.0  # share of rows whose latents are the recording's own
+    anchor: float = 0.0  # weight of the prior's own error in log-mel, pitch and voicing
     alone: int = 100  # steps that the discriminators learn alone before they are listened to
 
 
@@ -71,6 +75,18 @@ class Shares:
 
 
 NONE = Shares()
+PITCH_ANCHOR, GUIDE_ANCHOR = 0.4, 0.05  # beside the log-mel's error
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Latents that the decoder reads, with true pitch, and what the prior itself said [B, Z, T]; its
+    cross-attention [B, H, T, P].
+    """
+
+    latents: Tensor
+    said: Tensor
+    pattern: Tensor
 
 
 def expected_latents(
@@ -80,26 +96,47 @@ def expected_latents(
     learn: bool = False,
     spoil: float = 0.0,
     shares: Shares = NONE,
-) -> Tensor:
-    """What the prior says of a batch's segments, with their true pitch: latents [B, Z, T]. Corrected rows and the
-    posterior's own give the prior no gradient: a correction undoes whatever the prior does to be undone.
+) -> Expected:
+    """What the prior says of a batch's segments, with their true pitch. Corrected rows and the posterior's own
+    give the prior no gradient: a correction undoes whatever the prior does to be undone.
     """
     with torch.set_grad_enabled(learn and torch.is_grad_enabled()):
-        out, speaker, _ = predict(model, batch, dice, spoil)
+        out, speaker, pattern = predict(model, batch, dice, spoil)
         with half(out.mean.device):
             said = model.flow.inverse(out.mean, out.mask, speaker).float()
         features, memory = model.features(batch[1]), memory_of(batch)
         z = model.detailed(said, features, model.heard(memory))
         if memory is not None and shares.corrected:
-            with torch.no_grad():
-                with half(said.device):
-                    memory = model.calibrated(memory, speaker[..., 0], SILENCE)
-                fitting = model.detailed(said, features, model.heard(memory))
-            z = torch.where(_some(z, shares.corrected, dice), fitting, z)
+            heard = _calibrated(model, memory, speaker)
+            z = torch.where(
+                _some(z, shares.corrected, dice), model.detailed(said.detach(), features, heard), z
+            )
         if shares.true:
             own, _ = sample_latents(model, batch[0], batch[5], dice)
             z = torch.where(_some(z, shares.true, dice), own, z)
-        return torch.cat([pitch_latents(batch[5]).transpose(1, 2), z[:, PITCH_LATENTS:]], dim=1)
+        pitch = pitch_latents(batch[5]).transpose(1, 2)
+        return Expected(torch.cat([pitch, z[:, PITCH_LATENTS:]], dim=1), said, pattern)
+
+
+@torch.no_grad()
+def _calibrated(model: Generator, memory: Memory, speaker: Tensor) -> Heard | None:
+    """A batch's references with the correction of their voices."""
+    with half(speaker.device):
+        memory = model.calibrated(memory, speaker[..., 0], SILENCE)
+    return model.heard(memory)
+
+
+def anchor_loss(
+    model: Generator, batch: list[Tensor], expected: Expected, dice: torch.Generator
+) -> Tensor:
+    """How far the prior itself is from the recording: log-mel, pitch and voicing, and its attention from the text's
+    times.
+    """
+    with torch.no_grad():
+        own, _ = sample_latents(model, batch[0], batch[5], dice)
+    pitch = (expected.said - own)[:, :PITCH_LATENTS].abs().mean()
+    guide = guide_loss(expected.pattern, batch[7])[0]
+    return mel_error(model, expected.said, own) + PITCH_ANCHOR * pitch + GUIDE_ANCHOR * guide
 
 
 def _some(z: Tensor, share: float, dice: torch.Generator) -> Tensor:
@@ -110,10 +147,11 @@ def _some(z: Tensor, share: float, dice: torch.Generator) -> Tensor:
 def _judged(judge: SpectralDiscriminators, wave: Tensor, *, learn: bool) -> list[Judgement]:
     """Judgements of waves [B, N]; unless `learn`, the discriminators' weights get no gradient."""
     wave = wave[:, None]
-    if learn:
-        return judge(wave)
-    fixed = {name: value.detach() for name, value in judge.named_parameters()}
-    return functional_call(judge, fixed, (wave,))
+    with torch.autocast(wave.device.type, torch.bfloat16, enabled=wave.is_cuda):
+        if learn:
+            return judge(wave)
+        fixed = {name: value.detach() for name, value in judge.named_parameters()}
+        return functional_call(judge, fixed, (wave,))
 
 
 def polish_losses(
@@ -125,16 +163,17 @@ def polish_losses(
     learn: bool = False,
     spoil: float = 0.0,
     shares: Shares = NONE,
+    anchored: bool = False,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Losses of decoder and discriminators, and the waves [B, N] made; `heard`: the GAN counts; `learn`: the
-    prior gets a gradient; `shares`: of rows that are made otherwise.
+    prior gets a gradient; `shares`: of rows that are made otherwise; `anchored`: the prior's own error, too.
     """
     wave, f0, band = batch[0], batch[5], batch[6]
     dice = torch.Generator(wave.device).manual_seed(step)
-    z = expected_latents(model, batch, dice, learn, spoil, shares)
+    expected = expected_latents(model, batch, dice, learn, spoil, shares)
     source = torch.randn(wave.shape, generator=dice, device=wave.device)
     with half(wave.device):
-        made = model.decoder(z, None, source, f0).audio
+        made = model.decoder(expected.latents, None, source, f0).audio
     real = _judged(judge, wave, learn=True)
     parts = {
         "spectrum": spectral_loss(made, wave, band),
@@ -146,6 +185,8 @@ def polish_losses(
         said = _judged(judge, made, learn=False)
         parts["adversary"] = adversarial_loss(said)
         parts["features"] = feature_loss(real, said)
+    if anchored:
+        parts["anchor"] = anchor_loss(model, batch, expected, dice)
     return parts, made
 
 
@@ -168,7 +209,7 @@ def train_polish(
     listener = _listener(config).to(device) if config.words else None
 
     def make(number: int) -> list[Tensor]:
-        return data.aligned(config, np.random.default_rng((config.seed, number)))
+        return data.aligned(config, np.random.default_rng((config.seed, number)), config.people)
 
     feed = Feed(make, config, device)
     shares = Shares(config.corrected, config.true)
@@ -179,8 +220,9 @@ def train_polish(
             dice = torch.Generator(device).manual_seed(number + 1)
             batch = withheld(batch, config.silent, dice)
         rows, made = polish_losses(
-            model, judge, batch, number, heard, learn, config.spoil if learn else 0.0, shares
-        )
+            model, judge, batch, number, heard, learn, config.spoil if learn else 0.0, shares,
+            learn and config.anchor > 0,
+        )  # fmt: skip
         if teacher is not None:
             rows["likeness"] = likeness_loss(teacher, made, batch[8])
         if listener is not None:
@@ -219,6 +261,8 @@ def _weights(config: PolishTraining) -> dict[str, float]:
         "discriminator": 1.0,
     }
     wanted = {"likeness": config.likeness, "words": config.words}
+    if config.prior_scale > 0:
+        wanted["anchor"] = config.anchor
     return {**weights, **{name: weight for name, weight in wanted.items() if weight}}
 
 
@@ -238,4 +282,5 @@ def _teacher(config: PolishTraining, data: Aligned) -> SpeakerTeacher:
         )
     if config.segment_tokens < 40:
         raise ValueError(f"likeness: segment_tokens is {config.segment_tokens}; 40 (1.6 s) or more")
-    return SpeakerTeacher.load(Path(config.teacher)).requires_grad_(False)
+    teacher = SpeakerTeacher.load(Path(config.teacher)).requires_grad_(False)
+    return teacher.train()  # no dropout in it; on a GPU an LSTM passes a gradient only so

@@ -51,6 +51,7 @@ class PriorTraining(Schedule):
     silent: float = 0.0  # share of rows whose text is withheld, as when a recording is converted
     copy_weight: float = 2.0  # of the log-mel's error, when the prior's mean is taken as it is
     flow_from: int = 0  # step from which the flow learns; the identity before
+    people: float = 0.0  # share of rows of people, drawn by speaker; the others as they come
     teach: float = 0.0  # weight of the speaker vector's distance from a pretrained encoder's
     freeze_text: bool = False  # the prior's text encoder stands still until the loss is flat
 
@@ -216,7 +217,7 @@ def train_prior(
         run.save()
 
     def make(number: int) -> list[Tensor]:
-        return data.aligned(config, np.random.default_rng((config.seed, number)))
+        return data.aligned(config, np.random.default_rng((config.seed, number)), config.people)
 
     feed = Feed(make, config, device)
 

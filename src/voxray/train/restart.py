@@ -17,6 +17,7 @@ from voxray.models.generator import Generator
 
 from .autoencoder import AutoencoderTraining
 from .content import PAUSE_IDS, SILENCE, ContentTraining, Frames, cache_hidden, write_tokens
+from .feed import place
 from .gpt import GPTTraining
 from .label import align_people, check_front_end, check_stamp
 from .prior import PriorTraining
@@ -28,9 +29,14 @@ from .tuning import training_parts
 
 
 def run_restart(
-    data: Path, out: Path, model: Path | None, speakers: Path | None = None, say: Say = silent
+    data: Path,
+    out: Path,
+    model: Path | None,
+    speakers: Path | None = None,
+    say: Say = silent,
+    device: str = "cpu",
 ) -> None:
-    """Fill the store and begin the runs; a store's tokens are always those of this model."""
+    """Fill the store on `device` and begin the runs; a store's tokens are always those of this model."""
     for folder in (
         out / part for part in ("content", "gpt", "generator/copy")
     ):  # before minutes of work
@@ -47,10 +53,15 @@ def run_restart(
             f"{home} holds no training.safetensors: posterior and readout are needed to train on; "
             "`voxray train bundle` writes it"
         )
+    where = place(Schedule(device=device))
+    heard = (bundle.content, bundle.quantiser, readout, bundle.gpt)
+    for part in heard:
+        part.to(where)
     width = bundle.config.content.width
     if not Store(data).whole("hidden.f16", "float16", 480, width):
         say("lower blocks of the content encoder, once for every clip")
-        cache_hidden(data, bundle.content, config=ContentTraining(model=bundle.config.content))
+        settings = ContentTraining(model=bundle.config.content, device=device)
+        cache_hidden(data, bundle.content, config=settings)
     say("tokens of every clip, and where people say which phoneme")
     scores = write_tokens(Frames(data, width), bundle.content, bundle.quantiser, readout)
     for reason, count in sorted(align_people(data, scores, SILENCE, PAUSE_IDS).items()):
@@ -59,7 +70,9 @@ def run_restart(
         same = write_said(data, bundle.gpt, bundle.config.temperature)
         say(f"the GPT says {same:.2f} of the tokens as recorded")
     if speakers is not None:
-        embed_speakers(data, speakers, Schedule())
+        embed_speakers(data, speakers, Schedule(device=device))
+    for part in heard:
+        part.to("cpu")
     generator = Generator(config)
     generator.posterior = posterior
     known = {f"posterior.{name}": value for name, value in posterior.state_dict().items()}

@@ -56,6 +56,9 @@ class Schedule(Config):
     """How long, how fast, how often: the part that every trainer's settings share."""
 
     steps: int = 1000
+    seconds: float = (
+        0.0  # a process trains so long at most, the rate falls with the clock; 0: steps alone
+    )
     rate: float = 1e-3
     warmup: int = 100
     accumulate: int = 1  # micro-batches per step
@@ -237,7 +240,9 @@ class Run:
 
 
 def fit(run: Run, task: Task, schedule: Schedule, say: Say = silent) -> None:
-    """Train to `schedule.steps`, from where the run's folder stands; ends with averaged weights."""
+    """Train to `schedule.steps` or for `schedule.seconds`, whichever ends first, from where the run's folder
+    stands; ends with averaged weights.
+    """
     groups = [{"scale": 1.0, **group} for group in task.groups]
     optimizer = torch.optim.AdamW(
         groups, lr=schedule.rate, betas=task.betas, weight_decay=task.decay, fused=True
@@ -245,10 +250,14 @@ def fit(run: Run, task: Task, schedule: Schedule, say: Say = silent) -> None:
     run.resume(optimizer)
     run.describe(schedule)
     _freeze(task.later, run.progress.joint)
+    began = time.monotonic()
     while run.step < schedule.steps:
+        spent = (time.monotonic() - began) / schedule.seconds if schedule.seconds else 0.0
+        if spent >= 1.0:
+            break
         if task.before is not None:
             task.before(run.step)
-        parts = _one_step(run, task, schedule, optimizer)
+        parts = _one_step(run, task, schedule, optimizer, spent)
         if task.after is not None:
             task.after(run.step)
         run.progress.step += 1
@@ -267,9 +276,9 @@ def fit(run: Run, task: Task, schedule: Schedule, say: Say = silent) -> None:
 
 
 def _one_step(
-    run: Run, task: Task, schedule: Schedule, optimizer: torch.optim.Optimizer
+    run: Run, task: Task, schedule: Schedule, optimizer: torch.optim.Optimizer, spent: float
 ) -> dict[str, Tensor]:
-    rate = warm(run.step, schedule.steps, schedule.rate, schedule.warmup)
+    rate = warm(run.step, schedule.steps, schedule.rate, schedule.warmup, spent)
     for group in optimizer.param_groups:
         group["lr"] = group["scale"] * rate * (schedule.joint_rate if run.progress.joint else 1.0)
     optimizer.zero_grad(set_to_none=True)
@@ -325,10 +334,10 @@ def _board(folder: Path) -> Any | None:
     return SummaryWriter(str(folder))
 
 
-def warm(step: int, steps: int, peak: float, warmup: int = 100) -> float:
-    """Learning rate: linear rise, then a half cosine to a twentieth of the peak."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    done = min(1.0, (step - warmup) / max(1, steps - warmup))
-    cosine = 0.5 * (1 + float(np.cos(done * np.pi)))
-    return peak * (0.05 + 0.95 * cosine)
+def warm(step: int, steps: int, peak: float, warmup: int = 100, spent: float = 0.0) -> float:
+    """Learning rate: linear rise, then a half cosine to a twentieth of the peak; it falls with the steps or with the
+    share of the time that is `spent`, whichever is further.
+    """
+    done = max(spent, (step - warmup) / max(1, steps - warmup))
+    cosine = 0.5 * (1 + float(np.cos(min(1.0, max(0.0, done)) * np.pi)))
+    return min(1.0, (step + 1) / max(1, warmup)) * peak * (0.05 + 0.95 * cosine)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ MEMORY_TOKENS = (50, 250)  # least and most that are remembered of a reference: 
 FORGOTTEN = 0.04  # share of segments that get nothing to remember
 APART = 6  # tokens between a segment and what may be remembered of its own clip
 LATENTS = "latents.f16"
+Item = TypeVar("Item")
 
 
 class SegmentSize(Protocol):
@@ -83,6 +85,10 @@ class Aligned(Segments):
         self.tokens = self.store.array("tokens.i16", "int16", 960)
         self.labels = read_labels(folder, ("labels.jsonl", "labels_people.jsonl"))
         self.entries = [e for e in self.entries if e.name in self.labels]
+        people = [e for e in self.entries if not e.synthetic]
+        self.people = [
+            [e for e in people if e.speaker == name] for name in {e.speaker: 0 for e in people}
+        ]
         self.taught = speaker_targets(self.store)
         self.latents: np.ndarray | None = None  # [frames, Z], once something is to be remembered
         known = self.store.whole(SAID, "int16", 960)
@@ -122,18 +128,26 @@ class Aligned(Segments):
             return np.zeros(0, np.int64), np.zeros((0, self.latents.shape[1]), np.float16)
         return np.concatenate(tokens), np.concatenate(latents)
 
-    def aligned(self, config: SegmentSize, rng: np.random.Generator) -> list[Tensor]:
+    def _drawn(self, people: float, rng: np.random.Generator) -> Entry:
+        if people and self.people and rng.random() < people:
+            return _one(_one(self.people, rng), rng)
+        return _one(self.entries, rng)
+
+    def aligned(
+        self, config: SegmentSize, rng: np.random.Generator, people: float = 0.0
+    ) -> list[Tensor]:
         """wave [B, 960 S], tokens [B, S], ids [B, P], lengths [B], reference [B, M], F0 [B, 4 S] in
         Hz, band [B] as a share of Nyquist, pointer [B, 2 S] to the phoneme of each frame (-1: none),
         what a pretrained encoder says of the speaker [B, E] (E = 0 without one), and tokens to spoil the
         right ones with [B, S]: what the GPT would have said, or, where that is unknown, those of other rows;
         after `remember` also tokens [B, M], latents [B, Z, 2 M] and token counts [B] of a reference.
+        A share of `people` of the rows is drawn from people's recordings, each speaker as often as the next.
         """
         size = config.segment_tokens
         waves, tokens, texts, references, pitches, bands, pointers = [], [], [], [], [], [], []
         speakers, said, memories = [], [], []
         while len(waves) < config.batch:
-            entry = self.entries[int(rng.integers(len(self.entries)))]
+            entry = self._drawn(people, rng)
             total = entry.samples // 960
             if total < size:
                 continue
@@ -205,7 +219,7 @@ def write_latents(folder: Path, hearing: LinearLatents) -> None:
             latents[first : first + frames] = heard.t().numpy()
 
 
-def _one(pool: list[Entry], rng: np.random.Generator) -> Entry:
+def _one(pool: Sequence[Item], rng: np.random.Generator) -> Item:
     return pool[int(rng.integers(len(pool)))]
 
 
