@@ -189,6 +189,22 @@ def test_teaching_moves_the_student_towards_the_teacher_and_resumes(
     assert student.token_nll(whole.gpt, draw, 1, 2) < student.token_nll(untaught.gpt, draw, 1, 2)
 
 
+def test_through_the_window_fewer_phonemes_are_in_sight(tiny: Bundle, small: Student) -> None:
+    draw = student.drawn_from([Row(list(range(5, 21)), [1, 2, 3, 4, 5, 6], [0, 3, 6, 9, 12, 15])])
+    for model in (tiny.gpt, small):
+        free, watched = (
+            student.token_nll(model, draw, 1, 2, window=window) for window in (False, True)
+        )
+        assert free != watched
+    given = student.batch(draw, 4, 1024, np.random.default_rng(0))
+
+    def guide(opened: float) -> float:
+        dice = torch.Generator().manual_seed(0)
+        return float(student.student_losses(small, None, given, dice, 0.1, opened)["guide"])
+
+    assert guide(0.0) < guide(1.0)  # what is shut draws no attention
+
+
 def test_the_teacher_speaks_its_own_corpus(tiny: Bundle, voice: Voice) -> None:
     (row,) = student.spoken_rows(tiny, ["Hi."], voice)
     assert len(row.tokens) == len(row.pointer)

@@ -2,7 +2,9 @@
 
 In: a bundle and rows to learn on: a prepared store (`rows_from_store`), or texts that the GPT itself speaks
 (`spoken_rows`: no corpus is needed). The loss: KL from the teacher's distribution, next-token cross-entropy, and
-the guided head held to the phoneme being said. Out: a bundle whose GPT stage is the student.
+the guided head held to the phoneme being said. The teacher's guided heads see their window, as in its own training
+and when it speaks; a share of the student's rows is open, so that it is right without one, too. Out: a bundle whose
+GPT stage is the student.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from ..engine import tts
 from ..models.gpt import GPT
 from ..models.student import Student
 from ..sites import record
-from ..train.gpt import IGNORE, Row, Sequences, window_bias
+from ..train.feed import place
+from ..train.gpt import IGNORE, Row, Sequences, guided_bias, window_bias
 from ..train.run import Run, Say, Schedule, Task, fit, silent
 from ..voice import Voice
 
@@ -41,6 +44,7 @@ class StudentTraining(Schedule):
     soft: float = 0.7  # share of the teacher's distribution, against the token that came
     guide: float = 0.3
     spoil: float = 0.05
+    open: float = 0.3  # share of the rows whose head sees all of the text
 
 
 def fitting(config: StudentTraining, gpt: GPT) -> StudentTraining:
@@ -97,6 +101,11 @@ class Batch:
     targets: Tensor
     pointer: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """All but the lengths, which are asked for on the CPU, on a device."""
+        others = (x.to(device) for x in (self.tokens, self.targets, self.pointer))
+        return Batch(self.ids.to(device), self.lengths, *others)
+
 
 def batch(draw: Draw, count: int, end: int, rng: np.random.Generator) -> Batch:
     """Rows padded to the longest of them."""
@@ -120,15 +129,28 @@ def batch(draw: Draw, count: int, end: int, rng: np.random.Generator) -> Batch:
 
 
 def student_losses(
-    student: Student, teacher: GPT | None, given: Batch, dice: torch.Generator, spoil: float = 0.0
+    student: Student,
+    teacher: GPT | None,
+    given: Batch,
+    dice: torch.Generator,
+    spoil: float = 0.0,
+    opened: float = 0.0,
 ) -> dict[str, Tensor]:
-    """KL from the teacher (0 without one), token cross-entropy, guide, agreement of the best tokens."""
-    tokens = given.tokens
+    """KL from the teacher (0 without one), token cross-entropy, guide, agreement of the best tokens.
+
+    `dice` are on the batch's device. `opened`: share of the rows without a window.
+    """
+    tokens, at = given.tokens, given.tokens.device
     if spoil:
-        others = torch.randint(student.config.codebook_size, tokens.shape, generator=dice)
-        tokens = torch.where(torch.rand(tokens.shape, generator=dice) < spoil, others, tokens)
+        codes = student.config.codebook_size
+        others = torch.randint(codes, tokens.shape, generator=dice, device=at)
+        wrong = torch.rand(tokens.shape, generator=dice, device=at) < spoil
+        tokens = torch.where(wrong, others, tokens)
     phones = given.ids.shape[1]
     bias = window_bias(given.pointer, phones, [0], 1, dice)[..., :phones]
+    if opened:
+        shut = torch.rand(len(tokens), generator=dice, device=at) >= opened
+        bias = bias * shut[:, None, None, None]
     with record(student, "blocks.0.attn.pattern") as seen:
         logits = student(given.ids, given.lengths, tokens, None, None, {0: bias})
     live = given.targets != IGNORE
@@ -143,7 +165,8 @@ def student_losses(
     }
     if teacher is not None:
         with torch.no_grad():
-            wanted = teacher(given.ids, given.lengths, tokens).float()
+            window = guided_bias(teacher, given.pointer, phones, dice)
+            wanted = teacher(given.ids, given.lengths, tokens, None, None, window).float()
         gap = F.kl_div(
             logits.float().log_softmax(-1),
             wanted.log_softmax(-1),
@@ -170,18 +193,20 @@ def teach(
     ):  # initialisers take no generator; the process keeps its dice
         torch.random.manual_seed(config.seed)
         student = Student(config.model)
-    teacher = bundle.gpt.eval().requires_grad_(False)
+    device = place(config)
+    student.to(device)
+    teacher = bundle.gpt.to(device).eval().requires_grad_(False)
 
     def losses(number: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((config.seed, number))
-        given = batch(draw, config.batch, student.end, rng)
-        dice = torch.Generator().manual_seed(number)
-        return student_losses(student, teacher, given, dice, config.spoil)
+        given = batch(draw, config.batch, student.end, rng).to(device)
+        dice = torch.Generator(device).manual_seed(number)
+        return student_losses(student, teacher, given, dice, config.spoil, config.open)
 
     def validate() -> dict[str, float]:
         assert held is not None
-        given = batch(held, config.batch, student.end, np.random.default_rng(0))
-        parts = student_losses(student, teacher, given, torch.Generator().manual_seed(0))
+        given = batch(held, config.batch, student.end, np.random.default_rng(0)).to(device)
+        parts = student_losses(student, teacher, given, torch.Generator(device).manual_seed(0))
         return {"loss": float(parts["token"]), **{k: float(v) for k, v in parts.items()}}
 
     weights = {"soft": config.soft, "token": 1.0 - config.soft, "guide": config.guide}
@@ -192,8 +217,8 @@ def teach(
     try:
         fit(Run(out, {"student": student}), task, config, say)
     finally:
-        teacher.requires_grad_(True)
-    return with_student(bundle, student)
+        teacher.cpu().requires_grad_(True)
+    return with_student(bundle, student.cpu())
 
 
 def with_student(bundle: Bundle, student: Student, name: str = "") -> Bundle:
@@ -205,14 +230,25 @@ def with_student(bundle: Bundle, student: Student, name: str = "") -> Bundle:
 
 @torch.inference_mode()
 def token_nll(
-    model: GPT | Student, draw: Draw, batches: int, count: int = 8, seed: int = 0
+    model: GPT | Student,
+    draw: Draw,
+    batches: int,
+    count: int = 8,
+    seed: int = 0,
+    window: bool = False,
 ) -> float:
-    """Mean negative log-likelihood of the held-out tokens, in nats, without any window."""
+    """Mean negative log-likelihood of the held-out tokens, in nats; `window`: as the model speaks, its guided
+    heads held to the true phonemes, else with all of the text in sight.
+    """
     total, rows = 0.0, 0
     for number in range(batches):
         end = model.config.codebook_size
         given = batch(draw, count, end, np.random.default_rng((seed, number)))
-        logits = model(given.ids, given.lengths, given.tokens)
+        bias = None
+        if window:
+            dice = torch.Generator().manual_seed(number)
+            bias = guided_bias(model, given.pointer, given.ids.shape[1], dice)
+        logits = model(given.ids, given.lengths, given.tokens, None, None, bias)
         live = int((given.targets != IGNORE).sum())
         total += live * float(
             F.cross_entropy(

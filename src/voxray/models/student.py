@@ -63,6 +63,19 @@ class TextHead(nn.Module):
         return pattern[:, 0].to(values.dtype) @ values
 
 
+def run_lstm(lstm: nn.LSTM, x: Tensor, state: State) -> tuple[Tensor, State]:
+    """One layer over rows x [B, A, D]. A single row goes through the bare cell: oneDNN packs the weights anew on
+    every call of `nn.LSTM`, five times the cost of the product itself.
+    """
+    if x.shape[1] > 1 or x.device.type != "cpu" or torch.onnx.is_in_onnx_export():
+        return lstm(x, state)
+    hidden, cell = torch.lstm_cell(
+        x[:, 0], (state[0][0], state[1][0]), lstm.weight_ih_l0, lstm.weight_hh_l0,
+        lstm.bias_ih_l0, lstm.bias_hh_l0,
+    )  # fmt: skip
+    return hidden[:, None], (hidden[None], cell[None])
+
+
 class StudentBlock(nn.Module):
     """Ask (LSTM), read (attention), decide (LSTM)."""
 
@@ -79,9 +92,10 @@ class StudentBlock(nn.Module):
         self, x: Tensor, cache: StudentCache, bias: Tensor | None
     ) -> tuple[Tensor, State, State]:
         """Token embeddings [B, A, D] -> rows [B, A, D] and both states."""
-        asked, asking = self.ask(x, cache.asking)
+        asked, asking = run_lstm(self.ask, x, cache.asking)
         read = self.attn(asked, cache.keys, cache.values, cache.mask, bias)
-        made, deciding = self.decide(self.dropout(torch.cat([asked, read], dim=2)), cache.deciding)
+        heard = self.dropout(torch.cat([asked, read], dim=2))
+        made, deciding = run_lstm(self.decide, heard, cache.deciding)
         return self.resid(made + read), asking, deciding
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from voxray.config import GPTConfig
 from voxray.models.gpt import GPT
+from voxray.models.token_model import TokenModel
 from voxray.sites import record
 
 from .feed import Feed, half, place
@@ -157,7 +158,7 @@ def window_bias(
     return bias
 
 
-def guided_layers(model: GPT) -> dict[int, list[int]]:
+def guided_layers(model: TokenModel) -> dict[int, list[int]]:
     """The guided heads of each layer that has some."""
     layers: dict[int, list[int]] = {}
     for layer, head in model.config.guided_heads:
@@ -166,7 +167,7 @@ def guided_layers(model: GPT) -> dict[int, list[int]]:
 
 
 def guided_bias(
-    model: GPT, pointer: Tensor, phones: int, generator: torch.Generator
+    model: TokenModel, pointer: Tensor, phones: int, generator: torch.Generator
 ) -> dict[int, Tensor]:
     """`window_bias` for every layer with guided heads."""
     return {
