@@ -191,7 +191,8 @@ def test_teaching_moves_the_student_towards_the_teacher_and_resumes(
 
 def test_through_the_window_fewer_phonemes_are_in_sight(tiny: Bundle, small: Student) -> None:
     draw = student.drawn_from([Row(list(range(5, 21)), [1, 2, 3, 4, 5, 6], [0, 3, 6, 9, 12, 15])])
-    for model in (tiny.gpt, small):
+    pruned = pruning.pruned(replace(tiny, gpt=planted([])), [(1, 0), (0, 1)]).gpt
+    for model in (tiny.gpt, small, pruned):
         free, watched = (
             student.token_nll(model, draw, 1, 2, window=window) for window in (False, True)
         )

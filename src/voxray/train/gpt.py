@@ -169,9 +169,10 @@ def guided_layers(model: TokenModel) -> dict[int, list[int]]:
 def guided_bias(
     model: TokenModel, pointer: Tensor, phones: int, generator: torch.Generator
 ) -> dict[int, Tensor]:
-    """`window_bias` for every layer with guided heads."""
+    """`window_bias` for every layer with guided heads; pruned layers hold fewer."""
+    kept, n_head = getattr(model.config, "kept_heads", ()), model.config.n_head
     return {
-        layer: window_bias(pointer, phones, heads, model.config.n_head, generator)
+        layer: window_bias(pointer, phones, heads, kept[layer] if kept else n_head, generator)
         for layer, heads in guided_layers(model).items()
     }
 
