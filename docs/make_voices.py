@@ -2,7 +2,8 @@
 
     python docs/make_voices.py MODEL TEACHER_FOLDER [TARGET_FOLDER]
 
-A voice is the mean of its vectors over some clips of one voice of the teacher (Apache-2.0); no real person.
+A voice is the mean of its vectors over some clips of one voice of the teacher (Apache-2.0), with the frames of their
+first 20 seconds; no real person.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import csv
 import sys
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from voxray import audio
 from voxray.bundle import BUILTIN, Bundle
@@ -47,14 +50,13 @@ def make(model: Bundle, folder: Path, name: str) -> Voice:
     paths = clips(folder, speaker)
     if not paths:
         raise ValueError(f"no clips of {speaker} in {folder}")
-    heard = []
-    for path in paths:
-        reference = prepare(*audio.read_audio(path), path.name)
-        heard.append(Voice.heard(name, reference.heard_by(model), reference.rate, model))
+    references = [prepare(*audio.read_audio(path), path.name) for path in paths]
+    waves, rate = [r.heard_by(model) for r in references], references[0].rate
+    heard = [Voice.heard(name, wave, rate, model) for wave in waves]
+    mean = heard[0].averaged(heard[1:])
+    memory = model.memory(np.concatenate(waves), rate, mean.speaker)
     return replace(
-        heard[0].averaged(heard[1:]),
-        memory_tokens=None,  # nobody has to be recognised, and words come out better without
-        memory_latents=None,
+        mean.remembering(memory),
         language=language,
         source=f"teacher voice {speaker}, {len(paths)} clips",
         licence="Apache-2.0",

@@ -91,12 +91,19 @@ class Voice:
         """The voice of a wave [N] as it is: nothing is judged or cut."""
         speaker = model.speaker_vector(wave, rate)
         memory = model.memory(wave, rate, speaker)
-        if memory is not None:
-            card["memory_tokens"] = memory.tokens[0].to(torch.int16)
-            card["memory_latents"] = memory.latents[0].half()
-            if memory.correction is not None:
-                card["memory_correction"] = memory.correction[0].half()
-        return Voice(name, speaker, model=model.name, **card)
+        return Voice(name, speaker, model=model.name, **card).remembering(memory)
+
+    def remembering(self, memory: Memory | None) -> Voice:
+        """The same voice with a reference's frames, as `Bundle.memory` hears them; None: with none."""
+        if memory is None:
+            return replace(self, memory_tokens=None, memory_latents=None, memory_correction=None)
+        known = memory.correction
+        return replace(
+            self,
+            memory_tokens=memory.tokens[0].to(torch.int16),
+            memory_latents=memory.latents[0].half(),
+            memory_correction=None if known is None else known[0].half(),
+        )
 
     @staticmethod
     def from_file(

@@ -4,8 +4,7 @@ What a prior predicts of an unseen voice is drawn towards the voices it knows, a
 reference both are known, its latents and what the prior says of them, so the difference can be fitted: first by ridge
 regression from the prediction and the code vectors (as MLLR adapts means to a speaker by a linear map, Leggetter and
 Woodland 1995), then mean and spread of each latent (global variance, Toda and Tokuda 2007), and the height of the voice by its median.
-Only voiced frames are corrected: what is unlike in the others is the room, and their sound is the consonants'. A frame's
-correction depends on that frame alone: a chunk finds what the whole finds.
+A frame's correction depends on that frame alone: a chunk finds what the whole finds.
 
 A correction is one tensor [B, Z, F + 2]: the map of the F inputs of a frame that is added, then scale and shift.
 """
@@ -20,7 +19,7 @@ from voxray.models.posterior_mel import PITCH_LATENTS
 
 COMPARED = slice(2, 40)  # latents that the map reads: voicing, shape
 CODES = 0.3  # scale of the code vectors beside them
-RIDGE = 250.0  # frames' worth of belief that nothing differs
+RIDGE = 100.0  # frames' worth of belief that nothing differs
 LEVEL = 0.02  # of it for the level
 WIDEST = 1.5  # times as spread, no more
 FEW = 50.0  # frames at which half of what is found of spread and height is believed
@@ -49,9 +48,7 @@ def corrected(z: Tensor, features: Tensor, correction: Tensor | None) -> Tensor:
     if correction is None:
         return z
     weight, scale, shift = correction.to(z).split((correction.shape[2] - 2, 1, 1), dim=2)
-    fitting = (z + weight @ inputs(z, features)) * scale + shift
-    height = slice(0, 2)  # known in every frame
-    return torch.cat([fitting[:, height], torch.where(voiced(z), fitting, z)[:, 2:]], dim=1)
+    return (z + weight @ inputs(z, features)) * scale + shift
 
 
 def fitted(said: Tensor, true: Tensor, features: Tensor, known: Tensor) -> Tensor:
@@ -64,7 +61,7 @@ def fitted(said: Tensor, true: Tensor, features: Tensor, known: Tensor) -> Tenso
 
 def _fitted(said: Tensor, true: Tensor, features: Tensor, known: Tensor) -> Tensor:
     said, true, features = said.float(), true.float(), features.float()
-    loud = voiced(true) & known[:, None]  # [B, 1, R]
+    counted = known[:, None]  # [B, 1, R]
     read = inputs(said, features)  # [B, F, R]
     kept = read * known[:, None]
     belief = torch.full((read.shape[1],), RIDGE, device=read.device)
@@ -73,9 +70,9 @@ def _fitted(said: Tensor, true: Tensor, features: Tensor, known: Tensor) -> Tens
     wanted = kept @ (true - said).transpose(1, 2)  # [B, F, Z]
     weight = torch.cholesky_solve(wanted, torch.linalg.cholesky(gram)).transpose(1, 2)
     weight[:, :PITCH_LATENTS] = 0.0
-    scale, shift = _spread(said + weight @ read, true, loud.float())
+    scale, shift = _spread(said + weight @ read, true, counted.float())
     scale[:, :PITCH_LATENTS], shift[:, :PITCH_LATENTS] = 1.0, 0.0
-    shift[:, :2] = _height(said, true, loud & voiced(said))
+    shift[:, :2] = _height(said, true, counted & voiced(true) & voiced(said))
     return torch.cat([weight, scale[..., None], shift[..., None]], dim=2)
 
 
