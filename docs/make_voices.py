@@ -56,7 +56,9 @@ def make(model: Bundle, folder: Path, name: str) -> Voice:
     mean = heard[0].averaged(heard[1:])
     memory = model.memory(np.concatenate(waves), rate, mean.speaker)
     return replace(
-        mean.remembering(memory),
+        mean.remembering(
+            memory and replace(memory, correction=None)
+        ),  # it costs more than it gives here
         language=language,
         source=f"teacher voice {speaker}, {len(paths)} clips",
         licence="Apache-2.0",
