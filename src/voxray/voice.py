@@ -96,7 +96,7 @@ class Voice:
             card["memory_latents"] = memory.latents[0].half()
             if memory.correction is not None:
                 card["memory_correction"] = memory.correction[0].half()
-        return Voice(name, speaker, model=model.name, **card)
+        return Voice(name, speaker, model=model.hears_as, **card)
 
     @staticmethod
     def from_file(
