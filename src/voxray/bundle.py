@@ -1,13 +1,16 @@
 """Everything that speaks, in one folder: GPT, generator, content encoder, quantiser and their config.
 
 `Bundle.load(folder)` reads `config.json` + safetensors through the one door; `Bundle.builtin()` is
-the model that ships with the package. In: a folder. Out: modules in eval mode. A `FamilyBundle` is a
-published model, converted: its content encoder is HuBERT, found by `pretrained`.
+the model that ships with the package. In: a folder, or the name of a model in the package. Out: modules in
+eval mode. A folder may hold a part of a model and name its base in the package, which gives the rest
+(`mini-small`: another GPT stage on `mini`). A `FamilyBundle` is a published model, converted: its content
+encoder is HuBERT, found by `pretrained`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -47,12 +50,27 @@ from voxray.tokens.quantiser import Quantiser
 
 Wave = NDArray[np.float32]
 BUILTIN = Path(__file__).parent / "builtin"
+DEFAULT = "mini"  # the model in the package that speaks where none is named
+BASE_FIELDS = ("base", "base_weights", "base_codes")  # of the config
 PARTS = ("gpt", "generator", "content", "quantiser")
 RATE = 16_000  # of what a content encoder hears
 Precision = Literal["float32", "fast", "int8"]
 CHUNK = 20 * RATE
 LATENT_RATE, TOKEN_SAMPLES = 24_000, 960  # at which latents are heard; samples of a token there
 MEMORY_SECONDS = 20
+
+
+def builtin_models() -> list[str]:
+    """Names of the models in the package, the default one first."""
+    return sorted(path.parent.name for path in BUILTIN.glob(f"*/{checkpoint.CONFIG_FILE}"))
+
+
+def home(model: str | Path) -> Path:
+    """The folder of a model: one that is there, else that of a model in the package by its name."""
+    named = str(model)
+    if named in builtin_models() and not (Path(model) / checkpoint.CONFIG_FILE).is_file():
+        return BUILTIN / named
+    return Path(model)
 
 
 @dataclass
@@ -65,7 +83,9 @@ class Bundle:
     content: nn.Module
     quantiser: Quantiser
     precision: Precision = field(default="float32", kw_only=True)
-    weights_hash: str = field(default="", kw_only=True)  # SHA-256 of the file; empty: of no file
+    # SHA-256 of the weights' file, behind a + that of the base's; empty: they are no file's.
+    weights_hash: str = field(default="", kw_only=True)
+    rounded: tuple[str, ...] = field(default=(), kw_only=True)  # prefixes of what is kept in 8 bits
 
     default_precision: ClassVar[Precision] = "float32"
     quick: ClassVar[bool] = True  # float32 tokens from fp16 copies of the weights that fp16 holds
@@ -86,8 +106,9 @@ class Bundle:
         )
 
     @classmethod
-    def load(cls, folder: Path, *, precision: Precision | None = None) -> Bundle:
-        """Read a bundle; ValueError or OSError says what is wrong with the folder.
+    def load(cls, folder: str | Path, *, precision: Precision | None = None) -> Bundle:
+        """Read a bundle from its folder, or one in the package by its name; ValueError or OSError says what is
+        wrong with the folder.
 
         `precision`: "float32" computes as trained; "fast" keeps the GPT's weights as fp16 and, in a
         published model, decodes in bf16; "int8" also rounds the GPT to 8 bits. None: the model's own
@@ -95,15 +116,22 @@ class Bundle:
         """
         if precision is not None and precision not in get_args(Precision):
             raise ValueError(f"precision is {precision!r}; choose {', '.join(get_args(Precision))}")
+        folder = home(folder)
         raw, state = checkpoint.load(folder)
         config = BundleConfig(**raw)
+        rounded, hashed = checkpoint.rounded_parts(folder), checkpoint.weights_hash(folder)
+        if config.base:
+            base = _base(config)
+            state = {**_others(base, state, config), **state}
+            rounded = tuple(dict.fromkeys((*rounded, *checkpoint.rounded_parts(base))))
+            hashed = f"{hashed}+{checkpoint.weights_hash(base)}"
         bundle = (FamilyBundle if config.version else Bundle).build(config)
         bundle.fit(state)
         for part in bundle.parts:
             checkpoint.restore(getattr(bundle, part), state, part)
         del state  # as large as the model
         bundle.ready(precision or bundle.default_precision)
-        bundle.weights_hash = checkpoint.weights_hash(folder)
+        bundle.weights_hash, bundle.rounded = hashed, rounded
         return bundle
 
     @classmethod
@@ -124,20 +152,33 @@ class Bundle:
         if precision != "float32":
             pack_linears(self.gpt, "half")  # what is not packed yet
 
-    def save(self, folder: Path, *, half: bool = True) -> None:
-        """Write config and weights (fp16 unless told otherwise)."""
+    def save(
+        self, folder: Path, *, half: bool = True, rounded: Sequence[str] | None = None
+    ) -> None:
+        """Write config and weights (fp16 unless told otherwise), all of them, whatever the base.
+
+        `rounded`: prefixes of the parts whose large matrices are kept in 8 bits (`checkpoint`); None: those
+        that were so in the folder that was loaded.
+        """
         if self.precision != "float32":
             raise ValueError(
                 f"the model was loaded with precision {self.precision!r}, which has lost digits: "
                 "load it with precision='float32' to save it"
             )
         state = checkpoint.joined(**{p: getattr(self, p).state_dict() for p in self.parts})
-        checkpoint.save(folder, self.config.model_dump(mode="json"), state, half=half)
+        config = self.config.model_copy(update=dict.fromkeys(BASE_FIELDS, ""))
+        kept = self.rounded if rounded is None else rounded
+        checkpoint.save(folder, config.model_dump(mode="json"), state, half=half, rounded=kept)
 
     @property
     def name(self) -> str:
         """What the model is called in records."""
         return self.config.name
+
+    @property
+    def hears_as(self) -> str:
+        """The model whose voices are this one's: its base, where it has one, for that is who hears."""
+        return self.config.base or self.name
 
     @property
     def fingerprint(self) -> str:
@@ -316,14 +357,57 @@ class FamilyBundle(Bundle):
         return self.encoders.features(wave)
 
 
+def codes_hash(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of a model's code vectors: what its tokens mean."""
+    codes = checkpoint.part(state, "quantiser")["codebook"]
+    return hashlib.sha256(codes.float().contiguous().numpy().tobytes()).hexdigest()
+
+
+def _base(config: BundleConfig) -> Path:
+    """The folder of a model's base; it lies in the package."""
+    if config.base not in builtin_models():
+        raise FileNotFoundError(
+            f"the model {config.name!r} takes its other parts from {config.base!r}, which is not among the "
+            f"models in the package ({', '.join(builtin_models()) or 'there are none'})"
+        )
+    return BUILTIN / config.base
+
+
+def _others(base: Path, given: Mapping[str, Tensor], config: BundleConfig) -> dict[str, Tensor]:
+    """The parts that a base gives beside those given; ValueError if what was learnt beside it no longer fits.
+
+    Other weights than those it was learnt with will do while text and tokens mean the same.
+    """
+    raw, state = checkpoint.load(base)
+    theirs = BundleConfig(**raw)
+    if theirs.base:
+        raise ValueError(f"{base.name!r}, the base of {config.name!r}, needs a base itself")
+    if checkpoint.weights_hash(base) != config.base_weights:
+        differ = [
+            what
+            for what, same in (
+                ("text front end", theirs.fingerprint == config.fingerprint),
+                ("code vectors", codes_hash(state) == config.base_codes),
+            )
+            if not same
+        ]
+        if differ:
+            raise ValueError(
+                f"the model {config.name!r} was learnt beside another {base.name!r} than the one here: the "
+                f"{' and the '.join(differ)} differ; install again"
+            )
+    own = {name.partition(".")[0] for name in given}
+    return {name: tensor for name, tensor in state.items() if name.partition(".")[0] not in own}
+
+
 @cache
 def _builtin() -> Bundle:
-    if not (BUILTIN / "mini").is_dir():
+    if not (BUILTIN / DEFAULT).is_dir():
         raise FileNotFoundError(
             "this installation has no built-in model; name a model's folder "
             "(`voxray convert` and `voxray train bundle` make some)"
         )
-    return Bundle.load(BUILTIN / "mini")
+    return Bundle.load(BUILTIN / DEFAULT)
 
 
 def _gpt(config: BundleConfig) -> GPT:

@@ -5,6 +5,11 @@ begin with the part they belong to (`gpt.`, `generator.`, `content.`, `quantiser
 gives both back. The config carries a format version and the SHA-256 of the weights, so that a
 damaged, truncated or exchanged file is found before a single number of it is used. Both files
 appear whole or not at all.
+
+Large matrices may be stored in 8 bits (`rounding.py` has the numbers): a tensor NAME whose name begins with
+one of the prefixes in the header's `weights.rounded` and that has two dimensions and 65,536 values or more
+lies in the file as `NAME`, int8 in its own shape, and `NAME.scale`, float32 [rows, 1]. Without that entry
+everything is as it was.
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +27,34 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from voxray import rounding
+
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "weights.safetensors"
 PARTS = ("gpt", "generator", "content", "quantiser", "tuning")  # tuning: what only training needs
 HEADER = {"format_version", "weights", "config"}
-WEIGHTS_ENTRY = {"file", "sha256", "dtype", "tensors"}
+WEIGHTS_ENTRY = {"file", "sha256", "dtype", "tensors"}  # and perhaps `rounded`
+SCALE = ".scale"  # of a matrix stored in 8 bits, behind its name
+LEAST_ROUNDED = 65_536  # values: below that there is little to save
 
 
 def save(
-    folder: str | Path, config: Mapping[str, Any], state: Mapping[str, Tensor], half: bool = False
+    folder: str | Path,
+    config: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    half: bool = False,
+    rounded: Sequence[str] = (),
 ) -> None:
     """Writes a checkpoint; `half` stores float32 tensors as fp16 (half the size, loaded as float32
-    again).
+    again), `rounded` the large matrices whose names begin with one of these prefixes in 8 bits.
 
     The weights go first under a name of their own and the config, which names their hash, last: an
     interrupted save leaves the previous checkpoint readable.
     """
     folder = Path(folder)
     _check_names(state)
-    tensors = {name: _stored(name, tensor, half) for name, tensor in state.items()}
+    tensors = _all_stored(state, half, rounded)
     data = to_bytes(tensors)
     header = {
         "format_version": FORMAT_VERSION,
@@ -50,6 +63,7 @@ def save(
             "sha256": hashlib.sha256(data).hexdigest(),
             "dtype": "float16" if half else "float32",
             "tensors": len(tensors),
+            **({"rounded": list(rounded)} if rounded else {}),
         },
         "config": dict(config),
     }
@@ -75,6 +89,11 @@ def weights_hash(folder: str | Path) -> str:
     return str(_read_header(Path(folder))["weights"]["sha256"])
 
 
+def rounded_parts(folder: str | Path) -> tuple[str, ...]:
+    """The prefixes of the tensors that are stored in 8 bits: what `save` takes as `rounded`."""
+    return tuple(_read_header(Path(folder))["weights"].get("rounded", ()))
+
+
 def load(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The config and the tensors (floats as float32, on the CPU); ValueError names the file that is
     wrong.
@@ -91,13 +110,17 @@ def load(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
-            state = {name: _widened(file.get_tensor(name)) for name in names}
+            stored = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} cannot be read as safetensors ({error}); {_AGAIN}") from error
-    if len(state) != header["weights"]["tensors"]:
+    if len(stored) != header["weights"]["tensors"]:
         raise ValueError(
-            f"{path} holds {len(state)} of {header['weights']['tensors']} tensors; {_AGAIN}"
+            f"{path} holds {len(stored)} of {header['weights']['tensors']} tensors; {_AGAIN}"
         )
+    try:
+        state = _all_widened(stored, header["weights"].get("rounded", ()))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; {_AGAIN}") from error
     _check_names(state)
     return header["config"], state
 
@@ -153,6 +176,63 @@ def _check_names(state: Mapping[str, Tensor]) -> None:
         )
 
 
+def _in_8_bits(name: str, tensor: Tensor, rounded: Sequence[str]) -> bool:
+    """Whether a tensor is one of those that are stored in 8 bits."""
+    large = tensor.dim() >= 2 and tensor.numel() >= LEAST_ROUNDED
+    return large and name.startswith(tuple(rounded))
+
+
+def _all_stored(
+    state: Mapping[str, Tensor], half: bool, rounded: Sequence[str]
+) -> dict[str, Tensor]:
+    tensors = {}
+    for name, tensor in state.items():
+        tensors[name] = _stored(name, tensor, half)
+        if not tensor.is_floating_point() or not _in_8_bits(name, tensor, rounded):
+            continue
+        if name + SCALE in state:
+            raise ValueError(f"{name} cannot be stored in 8 bits: {name + SCALE} is a tensor, too")
+        try:
+            tensors[name], tensors[name + SCALE] = rounding.to_8_bits(tensors[name])
+        except ValueError as error:
+            raise ValueError(f"tensor {name} {error}; it cannot be stored in 8 bits") from error
+    return tensors
+
+
+def _all_widened(stored: Mapping[str, Tensor], rounded: Sequence[str]) -> dict[str, Tensor]:
+    """What was stored, floats as float32; ValueError where the two halves of a rounded matrix do not fit."""
+    state = {}
+    scales = {name + SCALE for name, tensor in stored.items() if tensor.dtype == torch.int8}
+    for name, tensor in stored.items():
+        if tensor.dtype == torch.int8:
+            if not _in_8_bits(name, tensor, rounded):
+                raise ValueError(f"{name} is stored in 8 bits, which the config does not say")
+            state[name] = rounding.from_8_bits(tensor, _scale(name, tensor, stored))
+        elif name not in scales and _looks_like_scale(name, stored, rounded):
+            raise ValueError(f"{name} is the scale of a tensor that is not stored in 8 bits")
+        elif tensor.is_floating_point() and _in_8_bits(name, tensor, rounded):
+            raise ValueError(f"{name} is {tensor.dtype}, not int8 as the config says")
+        elif name not in scales:
+            state[name] = _widened(tensor)
+    return state
+
+
+def _looks_like_scale(name: str, stored: Mapping[str, Tensor], rounded: Sequence[str]) -> bool:
+    return (
+        name.startswith(tuple(rounded)) and name.endswith(SCALE) and name[: -len(SCALE)] in stored
+    )
+
+
+def _scale(name: str, tensor: Tensor, stored: Mapping[str, Tensor]) -> Tensor:
+    scale = stored.get(name + SCALE)
+    if scale is None:
+        raise ValueError(f"{name} is stored in 8 bits without its scale")
+    rows = (tensor.shape[0], 1)
+    if scale.dtype != torch.float32 or scale.shape != rows or not bool(scale.isfinite().all()):
+        raise ValueError(f"{name + SCALE} must be float32 {list(rows)}, finite")
+    return scale
+
+
 def _stored(name: str, tensor: Tensor, half: bool) -> Tensor:
     tensor = tensor.detach().cpu()
     if tensor.is_floating_point():
@@ -183,10 +263,14 @@ def _read_header(folder: Path) -> dict[str, Any]:
             "install the version of voxray that wrote it, or take a newer model"
         )
     weights = header.get("weights")
-    if set(header) != HEADER or not isinstance(weights, dict) or set(weights) != WEIGHTS_ENTRY:
+    known = isinstance(weights, dict) and set(weights) - {"rounded"} == WEIGHTS_ENTRY
+    if set(header) != HEADER or not isinstance(weights, dict) or not known:
         raise ValueError(f"{path} has missing or unknown entries; {_AGAIN}")
     if Path(weights["file"]).name != weights["file"]:
         raise ValueError(f"{path} names weights outside its own folder ({weights['file']})")
+    rounded = weights.get("rounded", [])
+    if not isinstance(rounded, list) or not all(isinstance(p, str) and p for p in rounded):
+        raise ValueError(f"{path}: `rounded` must be a list of prefixes; {_AGAIN}")
     if not isinstance(header["config"], dict):
         raise ValueError(f"{path}: `config` must be an object; {_AGAIN}")
     return header

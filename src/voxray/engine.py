@@ -31,7 +31,7 @@ from . import audio
 from .article.bundle import ArticleBundle, is_article
 from .article.pipeline import ArticlePipeline
 from .batching import Order, speak_many
-from .bundle import Bundle, Precision
+from .bundle import BUILTIN, DEFAULT, Bundle, Precision, home
 from .pieces import check_text, check_words
 from .pipeline import AudioStream, Pipeline, SynthesisOptions
 from .synthesis import Synthesis
@@ -328,8 +328,8 @@ class Speaker:
     def use(
         self, model: str | Path, precision: Precision, lexicon: str | Path | None = None
     ) -> None:
-        """Open a model's folder with a precision; later requests that name the folder get it."""
-        models = Bundle.load(Path(model), precision=precision)
+        """Open a model with a precision; later requests that name it alike get it."""
+        models = Bundle.load(model, precision=precision)
         with self._lock:
             for readings in (None, lexicon):
                 self._pipelines[str(model), readings] = _piped(models, readings)
@@ -360,12 +360,17 @@ def _rate(pipeline: Pipeline) -> int:
 def _open(model: Bundle | str | Path | None, lexicon: str | Path | None) -> Pipeline:
     if model is None:
         models = Bundle.builtin()
-    elif isinstance(model, (str, Path)) and is_article(Path(model)):
-        article = ArticleBundle.load(Path(model))
+    elif isinstance(model, (str, Path)) and is_article(home(model)):
+        article = ArticleBundle.load(home(model))
         return cast(Pipeline, ArticlePipeline(article, None if lexicon is None else Path(lexicon)))
     else:
-        models = model if isinstance(model, Bundle) else Bundle.load(Path(model))
+        models = model if isinstance(model, Bundle) else _named(model)
     return _piped(models, lexicon)
+
+
+def _named(model: str | Path) -> Bundle:
+    """A model by its folder or its name; the default one is not read twice."""
+    return Bundle.builtin() if home(model) == BUILTIN / DEFAULT else Bundle.load(model)
 
 
 def _piped(models: Bundle, lexicon: str | Path | None) -> Pipeline:

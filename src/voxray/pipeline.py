@@ -367,7 +367,7 @@ def mel_prompt(voice: Voice) -> MelPrompt | None:
 def _mismatches(models: Bundle, text: TextPipeline, voice: Voice) -> Iterator[str]:
     if models.fingerprint and models.fingerprint != text.fingerprint:
         yield Note.of("front-end")
-    if voice.model and voice.model != models.name:
+    if voice.model and voice.model not in (models.name, models.hears_as):
         yield Note.of(
             "other-model", voice=repr(voice.name), theirs=repr(voice.model), ours=repr(models.name)
         )

@@ -91,7 +91,7 @@ class Voice:
         """The voice of a wave [N] as it is: nothing is judged or cut."""
         speaker = model.speaker_vector(wave, rate)
         memory = model.memory(wave, rate, speaker)
-        return Voice(name, speaker, model=model.name, **card).remembering(memory)
+        return Voice(name, speaker, model=model.hears_as, **card).remembering(memory)
 
     def remembering(self, memory: Memory | None) -> Voice:
         """The same voice with a reference's frames, as `Bundle.memory` hears them; None: with none."""

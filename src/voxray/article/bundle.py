@@ -71,6 +71,11 @@ class ArticleBundle:
         made.weights_hash = checkpoint.weights_hash(folder)
         return made
 
+    @property
+    def hears_as(self) -> str:
+        """The model whose voices are this one's: itself."""
+        return self.name
+
     def save(self, folder: Path, *, half: bool = True) -> None:
         """Write tokenizer, config and weights."""
         state = checkpoint.joined(

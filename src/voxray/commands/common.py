@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ERROR = 2
 VOICE_NAME = re.compile(r"[\w][\w.-]{0,63}")
+MODEL = "A model's folder, or mini-small; default: mini."
 Precision = Annotated[
     str | None, typer.Option(help="With --model: float32, fast or int8.", show_default=False)
 ]

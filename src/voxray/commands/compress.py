@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from ..bundle import Bundle
 
 app = typer.Typer(help="Make a model smaller.", no_args_is_help=True)
-BUILTIN = "mini"
-Model = Annotated[str, typer.Argument(help="A model's folder, or `mini`.")]
+Model = Annotated[str, typer.Argument(help="A model's folder, or `mini` or `mini-small`.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Where the smaller model goes.")]
 
 
@@ -109,10 +108,9 @@ def onnx(model: Model, output: Output) -> None:
 
 
 def _open(model: str) -> Bundle:
-    from ..bundle import BUILTIN as HOME
-    from ..bundle import Bundle
+    from ..bundle import Bundle, home
 
-    folder = HOME / "mini" if model == BUILTIN else Path(model)
+    folder = home(model)
     if not folder.is_dir():
         raise FileNotFoundError(f"no such model: {model}")
     return Bundle.load(folder, precision="float32")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .common import find_voice, note, refuse_overwriting
+from .common import MODEL, find_voice, note, refuse_overwriting
 
 
 def convert_voice(
@@ -20,7 +20,7 @@ def convert_voice(
     ] = Path("out.wav"),
     speed: Annotated[float, typer.Option(help="2 is twice as fast.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Same seed, same speech.")] = None,
-    model: Annotated[Path | None, typer.Option(help="A model's folder.")] = None,
+    model: Annotated[Path | None, typer.Option(help=MODEL)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Say what a recording says in another voice."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import find_voice, note
+from .common import MODEL, find_voice, note
 
 if TYPE_CHECKING:
     from ..explain.report import Answer, Report
@@ -28,7 +28,7 @@ def explain(
     temperature: Annotated[
         float | None, typer.Option(help="Default: the model's.", show_default=False)
     ] = None,
-    model: Annotated[Path | None, typer.Option(help="A model's folder.")] = None,
+    model: Annotated[Path | None, typer.Option(help=MODEL)] = None,
     full: Annotated[
         bool, typer.Option("--full", help="Pitch, energy and likeness, too: takes minutes.")
     ] = False,

@@ -10,9 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
+from .common import MODEL
+
 
 def info(
-    model: Annotated[Path | None, typer.Option(help="A model's folder.")] = None,
+    model: Annotated[Path | None, typer.Option(help=MODEL)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Print versions, the model and the machine."""
@@ -29,6 +31,7 @@ def _facts(model: Path | None) -> dict[str, Any]:
     import torch
 
     from .. import __version__
+    from ..bundle import builtin_models
     from ..engine import tts
     from ..voice import builtin_names
     from .common import own_names, voices_folder
@@ -47,6 +50,7 @@ def _facts(model: Path | None) -> dict[str, Any]:
         facts["model"] = f"none: {error}"
     else:
         facts.update(_model_facts(pipeline))
+    facts["built-in models"] = ", ".join(builtin_models()) or "none"
     facts["built-in voices"] = ", ".join(builtin_names()) or "none"
     facts["your voices"] = ", ".join(own_names()) or "none"
     facts["kept in"] = str(voices_folder())

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from ..evaluate.measure import Folder, System
     from ..evaluate.named import NamedJudges
 
-BUILTIN = "mini"
-
 
 def measure(
     model: Annotated[
         str,
-        typer.Argument(help="A model's folder, `mini`, or with --command a name of your choice."),
+        typer.Argument(
+            help="A model's folder, `mini`, `mini-small`, or with --command a name of your choice."
+        ),
     ],
     items: Annotated[
         Path, typer.Option("--set", help="A list: id|prompt text|prompt file|text[|recording].")
@@ -77,13 +77,14 @@ def measure(
 
 
 def _system(model: str, command: str | None, *, style: bool) -> System:
+    from ..bundle import home
     from ..evaluate.measure import command_system, engine_system
 
     if command is not None:
         return command_system(command)
-    if model != BUILTIN and not Path(model).is_dir():
+    if not home(model).is_dir():
         raise FileNotFoundError(f"no such model: {model}; for another system give --command")
-    return engine_system(None if model == BUILTIN else model, style=style)
+    return engine_system(model, style=style)
 
 
 def _name(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .common import (
+    MODEL,
     Precision,
     find_voice,
     note,
@@ -66,7 +67,7 @@ def say(
     repetition_penalty: Penalty = None,
     pause: Annotated[int, typer.Option(help="Milliseconds between sentences.")] = 280,
     lexicon: Annotated[Path | None, typer.Option(help="A file of readings.")] = None,
-    model: Annotated[Path | None, typer.Option(help="A model's folder.")] = None,
+    model: Annotated[Path | None, typer.Option(help=MODEL)] = None,
     reference: References = None,
     precision: Precision = None,
     transcript: Transcript = None,

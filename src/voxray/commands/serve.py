@@ -25,7 +25,7 @@ def serve(
     port: Annotated[int, typer.Option(help="Port.", min=1, max=65_535)] = 9880,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=FOLDER; may be repeated. Default: the built-in model."),
+        typer.Option(help="NAME=FOLDER, mini or mini-small; may be repeated. Default: mini."),
     ] = None,
     precision: Precision = None,
     alias: Pairs = None,
@@ -73,7 +73,7 @@ def serve(
         most_active=most_active,
     )
     _bound_memory(settings.workers)
-    folders = {n: Path(folder) for n, folder in _pairs(model, "--model").items()}
+    folders = _models(model)
     open_models(list(folders.values()), precision)
     app = create_app(settings, folders or {"mini": None})
     to_stream(sys.stderr)
@@ -111,6 +111,15 @@ def _listen(app: FastAPI, host: str, port: int) -> None:
         proxy_headers=False, h11_max_incomplete_event_size=HEADERS_BYTES, http=Sockets,
         limit_concurrency=CONNECTIONS, ws_max_size=1 << 20, timeout_graceful_shutdown=15,
     )  # fmt: skip
+
+
+def _models(given: list[str] | None) -> dict[str, Path]:
+    """Names and folders; a model in the package goes by its own name."""
+    from ..bundle import builtin_models
+
+    known = builtin_models()
+    pairs = [f"{one}={one}" if one in known else one for one in given or ()]
+    return {name: Path(folder) for name, folder in _pairs(pairs, "--model").items()}
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, str]:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .common import MODEL
+
 if TYPE_CHECKING:
     from ..bundle import Bundle
     from ..steer import Edit, Edits
 
 app = typer.Typer(help="Make edits for `voxray say --edit`.", no_args_is_help=True)
 Output = Annotated[Path, typer.Option("-o", "--output", help="The file of edits to write.")]
-Model = Annotated[Path | None, typer.Option(help="A model's folder; default: the built-in one.")]
+Model = Annotated[Path | None, typer.Option(help=MODEL)]
 Occurrence = Annotated[int, typer.Option(help="The first, second, ... of words alike.")]
 EDITS = Path("edits.json")
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from .common import Precision, open_models, voices_folder
+from .common import MODEL, Precision, open_models, voices_folder
 
 HEADERS_BYTES = 32_768
 CONNECTIONS = 128
@@ -20,9 +20,7 @@ OPEN_AFTER = 1.0  # seconds
 def studio(
     host: Annotated[str, typer.Option(help="A name of this machine.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port.", min=1, max=65_535)] = 7860,
-    model: Annotated[
-        Path | None, typer.Option(help="A model's folder; default: the built-in one.")
-    ] = None,
+    model: Annotated[Path | None, typer.Option(help=MODEL)] = None,
     precision: Precision = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
 ) -> None:

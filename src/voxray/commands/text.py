@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from .common import MODEL
+
 MANIFEST = "text.json"  # beside a model's weights: what `TextPipeline.manifest()` returned
 
 app = typer.Typer(help="Look at the text front end.", no_args_is_help=True)
@@ -15,17 +17,17 @@ app = typer.Typer(help="Look at the text front end.", no_args_is_help=True)
 
 @app.command()
 def check(
-    model: Annotated[Path | None, typer.Option(help="A model's folder.")] = None,
+    model: Annotated[Path | None, typer.Option(help=MODEL)] = None,
     lexicon: Annotated[Path | None, typer.Option(help="A file of readings.")] = None,
 ) -> None:
     """Compare the text front end with the one that a model was trained with."""
-    from ..bundle import BUILTIN, Bundle
+    from ..bundle import DEFAULT, Bundle, home
     from ..text import check as compare
 
-    folder = BUILTIN / "mini" if model is None else model
+    folder = home(DEFAULT if model is None else model)
     manifest = folder / MANIFEST
     if not manifest.is_file():
-        bundle = Bundle.builtin() if model is None else Bundle.load(model)
+        bundle = Bundle.builtin() if model is None else Bundle.load(folder)
         _compare_names(bundle.fingerprint, lexicon)
         return
     result = compare(manifest, lexicon)

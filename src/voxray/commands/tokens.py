@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .common import MODEL
+
 if TYPE_CHECKING:
     from ..bundle import Bundle
     from ..explain.tokens import Utterance
@@ -21,7 +23,7 @@ def tokens(
     output: Annotated[
         Path, typer.Option("-o", "--output", help=".html: a page; .json: every number")
     ] = Path("tokens.html"),
-    model: Annotated[Path | None, typer.Option(help="A model's folder.")] = None,
+    model: Annotated[Path | None, typer.Option(help=MODEL)] = None,
     voice: Annotated[
         str | None,
         typer.Option("--voice", "-v", help="Says single tokens; default: none are said."),

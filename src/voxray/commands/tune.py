@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import VOICE_NAME, note, voices_folder
+from .common import MODEL, VOICE_NAME, note, voices_folder
 
 if TYPE_CHECKING:
     from ..evaluate.fewshot import Outcome
@@ -32,9 +32,7 @@ def tune(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Where the model goes.")
     ] = None,
-    model: Annotated[
-        Path | None, typer.Option(help="The model to start from; default: mini.")
-    ] = None,
+    model: Annotated[Path | None, typer.Option(help=f"To start from: {MODEL}")] = None,
     rank: Annotated[int, typer.Option(min=0, help="Of low-rank adapters; 0: all weights.")] = 0,
     only: Annotated[str, typer.Option(help="generator or gpt; default: both.")] = "",
     steps: Annotated[int | None, typer.Option(min=1, help="At most so many for each part.")] = None,

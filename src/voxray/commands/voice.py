@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import find_voice, own_voice
+from .common import MODEL, find_voice, own_voice
 
 if TYPE_CHECKING:
     from ..voice import Voice
@@ -27,9 +27,7 @@ def make(
     style: Annotated[
         Path | None, typer.Option(help="Take the manner from this recording instead.")
     ] = None,
-    model: Annotated[
-        Path | None, typer.Option(help="A model's folder: the voice is made for that model.")
-    ] = None,
+    model: Annotated[Path | None, typer.Option(help=f"{MODEL} The voice is made for it.")] = None,
     licence: Annotated[str, typer.Option(help="On what terms it may be used.")] = "",
     card: Annotated[str, typer.Option(help="A sentence about it.")] = "",
     output: Annotated[

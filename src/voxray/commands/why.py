@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .common import find_voice
+from .common import MODEL, find_voice
 
 
 def why(
@@ -20,7 +20,7 @@ def why(
     occurrence: Annotated[int, typer.Option(help="Of words alike: the first, second, ...")] = 1,
     draws: Annotated[int, typer.Option(help="Draws of dice behind each interval.")] = 6,
     voice: Annotated[str | None, typer.Option("-v", "--voice", help="If not a known name.")] = None,
-    model: Annotated[Path | None, typer.Option(help="A model's folder.")] = None,
+    model: Annotated[Path | None, typer.Option(help=MODEL)] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write all numbers here (JSON).")
     ] = None,

@@ -18,8 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..bundle import Bundle
-from ..config import StudentConfig
+from .. import checkpoint
+from ..bundle import Bundle, codes_hash, home
+from ..config import BundleConfig, StudentConfig
 from ..engine import tts
 from ..models.gpt import GPT
 from ..models.student import Student
@@ -226,6 +227,43 @@ def with_student(bundle: Bundle, student: Student, name: str = "") -> Bundle:
     named = name or f"{bundle.name}-small"
     config = bundle.config.model_copy(update={"gpt": student.config, "name": named})
     return replace(bundle, config=config, gpt=student.eval())  # type: ignore[arg-type]
+
+
+def save_beside(
+    student: Student,
+    base: str,
+    folder: Path,
+    *,
+    name: str = "",
+    training: str = "",
+    rounded: Sequence[str] = ("gpt.",),
+) -> None:
+    """Write a student alone: a model's folder whose other parts are those of a model in the package.
+
+    Large matrices go in 8 bits, unless told otherwise. ValueError if the student does not say the base's tokens.
+    """
+    raw, state = checkpoint.load(home(base))
+    theirs = BundleConfig(**raw)
+    own, wanted = (
+        (config.text_symbols, config.codebook_size) for config in (student.config, theirs.gpt)
+    )
+    if own != wanted or theirs.base:
+        raise ValueError(
+            f"a student of {own[0]} text symbols and {own[1]} tokens does not fit {base!r}, which has "
+            f"{wanted[0]} and {wanted[1]}"
+            + (f" and is based on {theirs.base!r}" * bool(theirs.base))
+        )
+    fields = {
+        "name": name or f"{base}-small",
+        "gpt": student.config,
+        "training": training,
+        "base": base,
+        "base_weights": checkpoint.weights_hash(home(base)),
+        "base_codes": codes_hash(state),
+    }
+    config = theirs.model_copy(update=fields).model_dump(mode="json")
+    weights = checkpoint.joined(gpt=student.state_dict())
+    checkpoint.save(folder, config, weights, half=True, rounded=rounded)
 
 
 @torch.inference_mode()

@@ -23,14 +23,14 @@ import numpy as np
 from torch.nn.utils import parametrize
 
 from .. import audio
-from ..bundle import BUILTIN, Bundle
+from ..bundle import BASE_FIELDS, DEFAULT, Bundle, home
 from ..engine import save, tts
 from ..synthesis import Synthesis
 from ..train.cleaning import cleaned
 from ..train.clips import NOISY_DB, ClipReport, report_clips, split
 from ..train.slices import Harvest, Slice, harvest
 from ..train.store import RATE, Entry, Store
-from ..train.tuning import Tuning, training_parts, tune
+from ..train.tuning import Tuning, can_be_tuned, training_parts, tune
 from ..train.voice_store import write_store
 from ..voice import LONGEST, Voice
 from . import metrics, normalise
@@ -183,11 +183,12 @@ def few_shot(
 ) -> Outcome:
     """Tune a model to one speaker; ValueError or OSError says in one line why it cannot be done."""
     config = settings or Tuning()
-    home = model or BUILTIN / "mini"
-    bundle = Bundle.load(home, precision="float32")
-    posterior, readout = training_parts(home, bundle)
+    folder = home(model or DEFAULT)
+    bundle = Bundle.load(folder, precision="float32")
+    can_be_tuned(bundle, only)
+    posterior, readout = training_parts(folder, bundle)
     work = out / "work"
-    key = _key(source, transcripts, minutes, config, home, clean)
+    key = _key(source, transcripts, minutes, config, folder, clean)
     plan = _plan(work, key)
     if plan is None:
         plan = _prepare(
@@ -325,7 +326,8 @@ def _keep(bundle: Bundle, name: str, store: Path, made: Outcome) -> None:
     train = [e for e in corpus.entries if e.split == "train"]
     note = f"tuned on {made.seconds:.0f} s of one speaker"
     fields = {"name": name, "training": f"{bundle.config.training}; {note}".strip("; ")}
-    bundle.config = bundle.config.model_copy(update=fields)
+    alone = dict.fromkeys(BASE_FIELDS, "")  # another generator than the base's: other voices, too
+    bundle.config = bundle.config.model_copy(update={**fields, **alone})
     bundle.save(made.folder)
     languages = {entry.language for entry in train}
     voice = Voice.heard(

@@ -242,6 +242,6 @@ def common_voice(speech: Spoken) -> Tensor:
     """The mean of the built-in voices, if they are of this model; else no speaker at all."""
     own = speech.voice.speaker
     voices = [Voice.builtin(name) for name in builtin_names()]
-    vectors = [v.speaker for v in voices if v.model == speech.models.name]
+    vectors = [v.speaker for v in voices if v.model == speech.models.hears_as]
     fitting = [vector for vector in vectors if vector.shape == own.shape]
     return torch.stack(fitting).mean(0) if fitting else torch.zeros_like(own)

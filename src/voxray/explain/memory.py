@@ -52,7 +52,7 @@ def common_memory(speech: Spoken) -> Memory:
     """Frames of the other built-in voices, if they are of this model; else nothing at all."""
     none = nothing(replay.variational(speech.models))
     voices = [Voice.builtin(name) for name in builtin_names() if name != speech.voice.name]
-    fitting = [v for v in voices if v.model == speech.models.name and _alike(v, speech.voice)]
+    fitting = [v for v in voices if v.model == speech.models.hears_as and _alike(v, speech.voice)]
     return fitting[0].averaged(fitting[1:]).memory or none if fitting else none
 
 

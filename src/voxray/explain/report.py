@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle import Bundle
+from ..bundle import Bundle, home
 from ..engine import tts
 from ..models.generator import Generator
 from ..synthesis import Synthesis
@@ -232,7 +232,7 @@ def explain(
     clock = Clock(progress)
     with clock("synthesis and trace"):
         opened = trace(text, voice, seed=seed, model=model, **options)
-    kept = heads.load_heads(Path(model)) if isinstance(model, (str, Path)) else []
+    kept = heads.load_heads(home(model)) if isinstance(model, (str, Path)) else []
     return report_of(opened, full=full, aligned_by=kept or None, clock=clock)
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from torch import nn
 
-from voxray.bundle import BUILTIN, Bundle
+from voxray.bundle import DEFAULT, Bundle, home
 from voxray.config import GeneratorConfig
 from voxray.models.generator import Generator
+from voxray.models.student import Student
 
 from .autoencoder import AutoencoderTraining
 from .content import PAUSE_IDS, SILENCE, ContentTraining, Frames, cache_hidden, write_tokens
@@ -42,15 +43,17 @@ def run_restart(
     ):  # before minutes of work
         if (folder / "state.pt").exists():
             raise FileExistsError(f"{folder} holds a run already; name another folder")
-    home = model or BUILTIN / "mini"
-    bundle = Bundle.load(home, precision="float32")
+    folder = home(model or DEFAULT)
+    bundle = Bundle.load(folder, precision="float32")
+    if isinstance(bundle.gpt, Student):
+        raise ValueError(f"the GPT stage of {bundle.name!r} is a student: restart from its teacher")
     check_stamp(data)
-    check_front_end(f"the weights in {home}", bundle.fingerprint, bundle.text_pipeline())
-    posterior, readout = training_parts(home, bundle)
+    check_front_end(f"the weights in {folder}", bundle.fingerprint, bundle.text_pipeline())
+    posterior, readout = training_parts(folder, bundle)
     config = bundle.config.generator
     if posterior is None or readout is None or not isinstance(config, GeneratorConfig):
         raise ValueError(
-            f"{home} holds no training.safetensors: posterior and readout are needed to train on; "
+            f"{folder} holds no training.safetensors: posterior and readout are needed to train on; "
             "`voxray train bundle` writes it"
         )
     where = place(Schedule(device=device))

@@ -21,11 +21,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from voxray.bundle import Bundle
+from voxray.bundle import Bundle, home
 from voxray.config import Config, MelPosteriorConfig
 from voxray.models.decoder_istft import IstftDecoder
 from voxray.models.generator import Generator
 from voxray.models.posterior_mel import PITCH_LATENTS, MelPosterior, pitch_latents
+from voxray.models.student import Student
 from voxray.tokens.content import ContentEncoder, Readout
 
 from .adapters import adapt, merge
@@ -85,6 +86,8 @@ class Part:
 def training_parts(folder: Path, bundle: Bundle) -> tuple[MelPosterior | None, Readout | None]:
     """Posterior and readout from the optional file beside a bundle; None where it is not there."""
     path = folder / TRAINING_FILE
+    if bundle.config.base and not path.is_file():
+        path = home(bundle.config.base) / TRAINING_FILE
     config = bundle.config.generator
     if not path.is_file() or not isinstance(getattr(config, "posterior", None), MelPosteriorConfig):
         return None, None
@@ -324,6 +327,15 @@ def _dropout(module: nn.Module, share: float) -> Iterator[None]:
             layer.p = p
 
 
+def can_be_tuned(bundle: Bundle, only: str = "") -> None:
+    """ValueError for a student's GPT stage: it learns from its teacher, not from a minute of speech."""
+    if only != "generator" and isinstance(bundle.gpt, Student):
+        raise ValueError(
+            f"the GPT stage of {bundle.name!r} is a student, which is taught, not tuned: tune its generator "
+            "alone (--only generator), or another model"
+        )
+
+
 def tune(
     bundle: Bundle,
     store: Path,
@@ -339,6 +351,7 @@ def tune(
     check_front_end(f"the weights of {bundle.name}", bundle.fingerprint, bundle.text_pipeline())
     out.mkdir(parents=True, exist_ok=True)
     (out / "settings.json").write_text(config.model_dump_json(indent=1), encoding="utf-8")
+    can_be_tuned(bundle, only)
     rows: dict[str, dict[str, float]] = {}
     builders = {"generator": generator_part, "gpt": gpt_part}
     if only and only not in builders:
