@@ -216,15 +216,38 @@ class Bundle:
         heard = heard * audio.speech_gain(heard)
         tokens = self.encode(torch.from_numpy(audio.resample(heard, LATENT_RATE, RATE)))
         count = min(len(tokens), len(heard) // TOKEN_SAMPLES)
-        heard = np.ascontiguousarray(heard[: count * TOKEN_SAMPLES], dtype=np.float32)
-        f0 = audio.f0(heard, LATENT_RATE, 0.01)[: 4 * count]  # [4 S]
-        latents = generator.hearing.linear(
-            torch.from_numpy(heard)[None], torch.from_numpy(f0)[None]
-        )
+        latents = self.latents(heard[: count * TOKEN_SAMPLES])
         memory = Memory(tokens[None, :count].clone(), latents.clone())
         if speaker is None:
             speaker = self.speaker_vector(wave, rate)
         return generator.calibrated(memory, speaker[None], self.silent_text[0])
+
+    @torch.inference_mode()
+    def reconstruct(self, wave: Wave, speaker: Tensor) -> tuple[Wave, int]:
+        """Recording [N] at 16 kHz -> what the decoder makes of its own latents, and the rate: the most that tokens
+        can come to. ValueError: the model does not hear latents.
+        """
+        heard = audio.resample(wave, RATE, LATENT_RATE)
+        gain = np.float32(audio.speech_gain(heard))
+        latents = self.latents(heard * gain)
+        noise = torch.randn(1, 480 * latents.shape[2], generator=torch.Generator().manual_seed(0))
+        made, _ = self._hears().decoder.speak(latents, speaker[None], noise)
+        return made[0].float().numpy() / gain, LATENT_RATE
+
+    def _hears(self) -> Generator:
+        """The generator, of models that hear latents."""
+        if not isinstance(self.generator, Generator) or self.generator.hearing is None:
+            raise ValueError("this model hears no latents of a recording")
+        return self.generator
+
+    def latents(self, wave: np.ndarray) -> Tensor:
+        """Speech [N] at 24 kHz -> its latents [1, Z, T], whole tokens of it."""
+        hearing = self._hears().hearing
+        assert hearing is not None
+        count = len(wave) // TOKEN_SAMPLES
+        wave = np.ascontiguousarray(wave[: count * TOKEN_SAMPLES], dtype=np.float32)
+        f0 = audio.f0(wave, LATENT_RATE, 0.01)[: 4 * count]  # [4 S]
+        return hearing.linear(torch.from_numpy(wave)[None], torch.from_numpy(f0)[None])
 
     def tokens(self, wave: Wave, rate: int) -> list[int]:
         """Speech [N] -> semantic tokens, 25 a second."""

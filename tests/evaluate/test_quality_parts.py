@@ -6,8 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+import torch
 
+from conftest import speechlike
+from voxray.bundle import Bundle
 from voxray.evaluate import baseline
 from voxray.evaluate.harness import Score, Task
 from voxray.evaluate.sets import Line
@@ -52,3 +56,16 @@ def test_shares_are_the_whole_and_the_done_is_left_out(parts: ModuleType, tmp_pa
 def test_a_wrong_share_is_named(parts: ModuleType, share: str) -> None:
     with pytest.raises(ValueError, match="NUMBER/OF"):
         parts.part_of(share, [])
+
+
+def test_the_decoders_rung_is_as_long_and_as_loud_as_the_recording(
+    tiny: Bundle, remembering: Bundle
+) -> None:
+    wave = 0.3 * speechlike(2.0).astype(np.float32)
+    voice = torch.zeros(256)
+    made, rate = remembering.reconstruct(wave, voice)
+    assert rate == 24_000 and len(made) == 48_000 and np.isfinite(made).all()
+    twice, _ = remembering.reconstruct(2 * wave, voice)
+    assert np.allclose(twice, 2 * made, atol=1e-3 * np.abs(twice).max())
+    with pytest.raises(ValueError, match="no latents"):
+        tiny.reconstruct(wave, voice)

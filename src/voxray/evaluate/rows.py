@@ -138,12 +138,9 @@ def ladder(
 
 def _from_latents(clip: Clip, voice: Voice, cloned: Cloned) -> Any:
     models = tts.pipeline(cloned.model).models
-    reconstruct = getattr(models, "reconstruct", None)
-    if reconstruct is None:
-        return _once(cloned, "no decoder rung: the model has no `reconstruct`")
     try:
-        wave, rate = reconstruct(clip.wave(), voice.speaker)
-    except OSError as error:
+        wave, rate = models.reconstruct(clip.wave(), voice.speaker)
+    except ValueError as error:
         return _once(cloned, f"no decoder rung: {error}")
     return audio.resample(wave, rate, sets.RATE)
 

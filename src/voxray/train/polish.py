@@ -231,18 +231,16 @@ def train_polish(
 
     def validate() -> dict[str, float]:
         batch = feed.moved(held.aligned(config, np.random.default_rng(0)))
-        parts, audio = polish_losses(model, judge, batch, 0, True)
+        rows, audio = polish_losses(model, judge, batch, 0, True)
         run.hear("polished", audio[0].float().cpu().numpy(), model.config.sample_rate)
-        return {"loss": float(parts["spectrum"]), **{k: float(v) for k, v in parts.items()}}
+        return {"loss": float(rows["spectrum"]), **{k: float(v) for k, v in rows.items()}}
 
+    slow = [p for part in parts for p in part.parameters()]
     task = Task(
         [
             {"params": list(model.decoder.parameters())},
             {"params": list(judge.parameters())},
-            {
-                "params": [p for part in parts for p in part.parameters()],
-                "scale": config.prior_scale,
-            },
+            {"params": slow, "scale": config.prior_scale},
         ],
         losses,
         _weights(config),
