@@ -12,7 +12,7 @@ from test_round_trip import CONFIG, GPT, QUANTISER, weights
 import recorded
 from voxray.bundle import Bundle
 from voxray.config import BridgeConfig, DiTConfig, FlowMatchingConfig, HifiganConfig
-from voxray.convert import names, names_v3, presets
+from voxray.convert import names, presets
 from voxray.convert.assemble import convert
 from voxray.convert.export import export
 from voxray.convert.reader import read
@@ -61,7 +61,7 @@ def saved(path: Path, content: object, tag: str = "PK") -> Path:
 
 
 def base(folder: Path, tag: str = "02") -> Path:
-    tensors = weights(dict(names_v3.matching(V4)))
+    tensors = weights(dict(names.matching(V4)))
     tensors["quantizer.vq.layers.0._codebook.inited"] = torch.ones(1).half()
     content = {"weight": tensors, "config": CONFIG | {"model": {}}, "info": "base"}
     return saved(folder / f"base{tag}.pth", content, tag)
@@ -82,7 +82,7 @@ def lora(folder: Path, tag: str = "04", rank: int = 4) -> Path:
         for part in ("to_q", "to_k", "to_v", "to_out.0"):
             table[ATTENTION.format(block, part, "A")] = (rank, 32)
             table[ATTENTION.format(block, part, "B")] = (32, rank)
-    whole = dict(names_v3.matching(V4))
+    whole = dict(names.matching(V4))
     beside = ("ref_enc.", "quantizer.", "bridge.", "wns1.", "linear_mel.")
     table |= {name: shape for name, shape in whole.items() if name.startswith(beside)}
     tensors = weights(table)
@@ -143,4 +143,4 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
 def test_the_names_are_those_of_the_published_files(version: str) -> None:
     published = {n: tuple(s) for n, s in recorded.shapes(f"s2_{version}").items()}
     real = {"v3": presets.V3, "v4": presets.V4}[version]
-    assert dict(names_v3.matching(real)) == published
+    assert dict(names.matching(real)) == published
