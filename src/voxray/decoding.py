@@ -67,7 +67,7 @@ class TokenDecoder:
         self.redraws: list[Fault] = []
         self.unmended: list[Fault] = []
         self.committed = 0
-        self.device = next(gpt.parameters()).device
+        self.device = next((p.device for p in gpt.parameters()), torch.device("cpu"))
         self._text = torch.tensor([list(text_ids)], device=self.device)  # [1, P]
         self._context = None if context is None else context.to(self.device)  # [1, P, E]
         self._dice = Dice(derive(seed, "try", 0), gpt.config.codebook_size + 1)
