@@ -39,6 +39,7 @@ V4 = presets.V4.model_copy(
         ),
     }
 )  # fmt: skip
+real_gpt, real_generators = presets.GPT, dict(presets.GENERATORS)  # before `_small` shrinks them
 ATTENTION = "cfm.base_model.model.estimator.transformer_blocks.{}.attn.{}.lora_{}.default.weight"
 
 
@@ -138,9 +139,23 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "voice").exists()
 
 
+FILES = {"v1": "s2_v1", "v2": "s2_v2", "v2pro": "s2_v2Pro", "v2proplus": "s2_v2ProPlus"}
+
+
 @recorded.needed
-@pytest.mark.parametrize("version", ["v3", "v4"])
+@pytest.mark.parametrize("version", presets.SYMBOLS)
 def test_the_names_are_those_of_the_published_files(version: str) -> None:
-    published = {n: tuple(s) for n, s in recorded.shapes(f"s2_{version}").items()}
-    real = {"v3": presets.V3, "v4": presets.V4}[version]
-    assert dict(names.matching(real)) == published
+    if version in FILES:
+        ours = names.generator(real_generators[version], posterior=True)
+    else:
+        ours = names.matching({"v3": presets.V3, "v4": presets.V4}[version])
+    published = recorded.shapes(FILES.get(version, f"s2_{version}"))
+    assert dict(ours) == {name: tuple(shape) for name, shape in published.items()}
+
+
+@recorded.needed
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_the_names_of_the_gpt_are_those_of_the_published_files(version: str) -> None:
+    config = real_gpt.model_copy(update={"text_symbols": {"v1": 512, "v2": 732}[version]})
+    published = recorded.shapes(f"s1_{version}")
+    assert dict(names.gpt(config)) == {name: tuple(shape) for name, shape in published.items()}
