@@ -191,21 +191,22 @@ def main(
             rows.append(row)
             print(f"{row.case} {row.array} {row.relative:.1e} {'ok' if row.passed else 'MISS ' + row.note}",
                   file=sys.stderr, flush=True)  # fmt: skip
-    if containers is not None:
-        rows.extend(opened(containers))
+    files = [] if containers is None else list(opened(containers))
+    table = summary(rows, files)
+    rows.extend(files)
     show(rows, Console(width=110))
     if json_out is not None:
         json_out.write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
     if markdown is not None:
-        markdown.write_text(summary(rows), encoding="utf-8")
+        markdown.write_text(table, encoding="utf-8")
     missed = [row for row in rows if not row.passed]
     print(f"{len(rows) - len(missed)} of {len(rows)} arrays within tolerance, {len(paths)} cases")
     if missed:
         raise typer.Exit(1)
 
 
-def summary(rows: list[Row]) -> str:
-    """One line a case: its worst array, as Markdown."""
+def summary(rows: list[Row], files: list[Row]) -> str:
+    """One line a case: its worst array, as Markdown; containers in one line, and those that missed."""
     lines = [
         "# Parity with the recorded cases of the published models",
         "",
@@ -223,6 +224,19 @@ def summary(rows: list[Row]) -> str:
         worst, largest = max(row.relative for row in own), max(row.largest for row in own)
         verdict = "yes" if passed == len(own) else f"{len(own) - passed} miss"
         lines.append(f"| {case} | {len(own)} | {worst:.1e} | {largest:.1e} | {verdict} |")
+    good = sum(row.passed for row in rows)
+    lines += [
+        "",
+        f"{good} of {len(rows)} arrays in {len({row.case for row in rows})} cases are within tolerance.",
+    ]
+    if files:
+        good = sum(row.passed for row in files)
+        lines.append(
+            f"{good} of {len(files)} container files load or are refused as their table says."
+        )
+    lines += [
+        f"Missed: {row.case} {row.array} {row.note}" for row in (*rows, *files) if not row.passed
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from voxray.audio import published, resample
 from voxray.audio.kaldi import fbank
 from voxray.config import HifiganConfig, SpeakerVerificationConfig
-from voxray.convert import family, presets, rules_v3
+from voxray.convert import family, presets, rules_matching
 from voxray.convert.lora import merge_lora
 from voxray.convert.rename import adopt, fitted, renamed
 from voxray.convert.rules_speaker import SPEAKER_VERIFICATION
@@ -65,7 +65,7 @@ def _matching(case: Case, weights: dict[str, Tensor] | None = None) -> MatchingG
         config = presets.MATCHING[case.version].model_copy(update={"vocoder": small})
         generator = MatchingGenerator(config)
         own = {f"vocoder.{k}": v for k, v in generator.vocoder.state_dict().items()}
-        parts = renamed(weights or case.weights, rules_v3.FLOW_MATCHING) | own
+        parts = renamed(weights or case.weights, rules_matching.FLOW_MATCHING) | own
         shapes = {name: tensor.shape for name, tensor in generator.state_dict().items()}
         generator.load_state_dict(fitted(parts, shapes))
         fuse_weight_norm(generator)
@@ -136,11 +136,11 @@ def hifigan(case: Case) -> Pairs:
     """The vocoder of v4."""
     vocoder = HifiganDecoder(presets.V4.vocoder).eval()
     fuse_weight_norm(vocoder)
-    adopt(vocoder, case.weights, rules_v3.VOCODER)
+    adopt(vocoder, case.weights, rules_matching.VOCODER)
     yield "wave", vocoder(case.batch("mel"))[0]
     normed = HifiganDecoder(presets.V4.vocoder).eval()
     weights = case.table("vocoder_v4_weightnorm.json", case.meta.get("weight_seed", 0))
-    adopt(normed, weights, rules_v3.VOCODER)
+    adopt(normed, weights, rules_matching.VOCODER)
     yield "wave_weightnorm", normed(case.batch("mel"))[0]
 
 
@@ -148,7 +148,7 @@ def bigvgan(case: Case) -> Pairs:
     """The vocoder of v3."""
     vocoder = BigVGANDecoder(presets.V3.vocoder).eval()
     fuse_weight_norm(vocoder)
-    adopt(vocoder, case.weights, rules_v3.BIGVGAN)
+    adopt(vocoder, case.weights, rules_matching.BIGVGAN)
     mel = case.batch("mel")
     yield "conv_pre", vocoder.before(mel)[0]
     with record(vocoder, "stages.*") as seen:

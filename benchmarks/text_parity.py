@@ -55,6 +55,10 @@ REASONS = {
         "mix-pub-011 mix-pub-012 mix-pub-016 mix-pub-026"
     ),
 }
+OWN = (
+    "The rows `voxray` are our own reading, with no goal: it says signs, letters and addresses that the recorded"
+    " one drops, reads ranges, times and 一 in numbers by other rules, and English by other dictionaries."
+)
 Reading = Callable[[str], list[str] | list[int]]
 
 
@@ -161,6 +165,7 @@ def table(rows: list[Row], skipped: list[str]) -> str:
         named -= set(found)
     lines += [f"- unexplained: {' '.join(sorted(named))}"] if named else []
     lines += [f"- not measured: {reason}" for reason in skipped]
+    lines += ["", OWN]
     return "\n".join(lines) + "\n"
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from voxray.commands import main
 from voxray.train.corpus import read_manifest
 from voxray.train.listing import Line, read_list, write_list
 
@@ -45,3 +46,22 @@ def test_a_line_break_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="line break"):
         write_list(tmp_path / "x.list", [Line("a.wav", "anna", "en", "one\ntwo")])
     assert not list(tmp_path.iterdir())
+
+
+def test_the_command_writes_what_reads_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "people").mkdir()
+    rows = "path\tspeaker\tlanguage\ttext\tsplit\n1.wav\tanna\tzh\t你好。\ttrain\n"
+    (tmp_path / "people" / "a.tsv").write_text(rows, encoding="utf-8")
+    (tmp_path / "b.list").write_text(TEXT, encoding="utf-8")
+    out = tmp_path / "all.list"
+    given = ["data", "list", str(tmp_path / "people" / "a.tsv"), str(tmp_path / "b.list")]
+    assert main([*given, "-o", str(out)]) == 0, capsys.readouterr().err
+    lines = out.read_text(encoding="utf-8").splitlines()
+    assert lines[:2] == ["people/1.wav|anna|ZH|你好。", "a/1.wav|anna|ZH|你好，世界。"]
+    assert lines[2] == "b 2.wav|anna|EN|Either|or."
+    assert [clip.path for clip in read_manifest(out)][1] == tmp_path / "a" / "1.wav"
+    assert main([*given, "-o", str(tmp_path / "b.list")]) == 2
+    assert main([*given, "-o", str(tmp_path / "b.txt")]) == 2
+    assert (tmp_path / "b.list").read_text(encoding="utf-8") == TEXT

@@ -91,6 +91,7 @@ class Bundle:
     quick: ClassVar[bool] = True  # float32 tokens from fp16 copies of the weights that fp16 holds
     trims: ClassVar[bool] = True  # hears a reference cut to its speech
     streams: ClassVar[bool] = True  # can speak a sentence chunk by chunk
+    windowed: ClassVar[bool] = False  # each chunk from a prior that reads every token there is
     languages: ClassVar[tuple[str, ...]] = ("auto", "en", "zh")
     parts: ClassVar[tuple[str, ...]] = PARTS
 
@@ -296,6 +297,11 @@ class FamilyBundle(Bundle):
     def streams(self) -> bool:  # type: ignore[override]
         """Flow matching makes a sentence in one go."""
         return isinstance(self.generator, Generator)
+
+    @property
+    def windowed(self) -> bool:  # type: ignore[override]
+        """So that a stream comes close to the whole, and is it where all tokens are made first."""
+        return isinstance(self.generator, Generator) and self.generator.windowed
 
     default_precision: ClassVar[Precision] = "fast"
     quick: ClassVar[bool] = False  # float32 is there to be compared with: as published

@@ -67,8 +67,9 @@ class TokenDecoder:
         self.redraws: list[Fault] = []
         self.unmended: list[Fault] = []
         self.committed = 0
-        self._text = torch.tensor([list(text_ids)])  # [1, P]
-        self._context = context  # [1, P, E], if the model takes context features
+        self.device = next((p.device for p in gpt.parameters()), torch.device("cpu"))
+        self._text = torch.tensor([list(text_ids)], device=self.device)  # [1, P]
+        self._context = None if context is None else context.to(self.device)  # [1, P, E]
         self._dice = Dice(derive(seed, "try", 0), gpt.config.codebook_size + 1)
         self.cache: KVCache | None = None  # all but the newest token; None: to be read (again)
         self._rows_before = len(self.prompt) - (0 if gpt.config.bos else 1)
@@ -151,14 +152,16 @@ class TokenDecoder:
         if self.watch is not None:
             self.watch.feed()
         if self.cache is None:
-            lengths = torch.tensor([self._text.shape[1]])
-            before = torch.tensor([[*self.prompt, *self.tokens]], dtype=torch.long)
+            lengths = torch.tensor([self._text.shape[1]], device=self.device)
+            before = [[*self.prompt, *self.tokens]]
+            before = torch.tensor(before, dtype=torch.long, device=self.device)
             logits, self.cache = self.gpt.prefill(self._text, lengths, before, self._context)
             if "unmasked-cache" in self.options.compat:
                 self.cache.ghosts = PUBLISHED_SLOTS
         else:
-            logits = self.gpt.step(torch.tensor(self.tokens[-1:]), self.cache)
-        return logits[0].float()
+            newest = torch.tensor(self.tokens[-1:], device=self.device)
+            logits = self.gpt.step(newest, self.cache)
+        return logits[0].float().cpu()
 
     def _mend(self, watch: Watch) -> None:
         fault = watch.fault()

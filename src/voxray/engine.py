@@ -235,7 +235,7 @@ class Speaker:
 
         `model` is a folder or a `Bundle` (default: the built-in `mini`), `lexicon` a file of
         readings. The other options are the fields of `SynthesisOptions`: language, speed, seed,
-        temperature, top_k, top_p, repetition_penalty, pause_ms, style, watch.
+        temperature, top_k, top_p, repetition_penalty, pause_ms, style, watch, stream.
         """
         pipeline, request = self._request(text, voice, model, lexicon, options)
         made = pipeline.synthesise(request.text, request.voice, request.options)
@@ -253,6 +253,9 @@ class Speaker:
     ) -> Stream:
         """Like calling, but audio comes out as it is made; the text is checked at once.
 
+        `stream="early"` (default): a sentence sounds while its tokens are made, so that its first chunks
+        come from a prior that has not read the rest; "equal": its tokens are made first, and the stream
+        is what calling gives (float32: within 1e-5; models without windows speak a sentence at a time).
         `shared`: streams that are advanced in turns make their tokens in one pass; a turn without
         sound gives an empty chunk.
         """

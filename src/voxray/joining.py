@@ -2,12 +2,14 @@
 
 `PieceDecoder.decode` makes the samples of tokens [begin, end) from a run that also sees some tokens
 before and after, and fades from one run into the next. The prior's noise is drawn by absolute
-frame, so a chunk rolls the same dice as the whole. `EdgeTrimmer` takes the silence off both ends of
-a piece while it streams.
+frame, so a chunk rolls the same dice as the whole. A `windowed` one has the prior read every token that
+is there: once all are, a chunk is what the whole has there. `EdgeTrimmer` takes the silence off both
+ends of a piece while it streams.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -48,11 +50,13 @@ class PieceDecoder:
         prompt: MelPrompt | None = None,  # of models that go on from a mel
         memory: Memory | None = None,  # of models that look up the reference's frames
         edits: PieceIntervention | None = None,
+        windowed: bool = False,
     ) -> None:
         self.models = models
         self.seed = seed
         self.speed = speed
         self.aligned = aligned
+        self.windowed = windowed
         self.rate = models.generator.config.sample_rate
         self.token_samples = FRAMES_PER_TOKEN * models.generator.config.hop / speed
         self.latents: list[Wave] = []
@@ -85,17 +89,22 @@ class PieceDecoder:
         `path` names the phoneme that each token says, where it is known. `rate` speeds this span up, a
         pause follows it; `whole`: the run sees all tokens, however few are wanted.
         """
-        start = 0 if whole else max(0, begin - CONTEXT)
+        start = 0 if whole or self.windowed else max(0, begin - CONTEXT)
         stop = len(tokens) if whole else end if last else min(len(tokens), end + LOOK_AHEAD)
         speed = self.speed * rate
-        output, seen = self._run(tokens, start, stop, path, speed)
+        window = self._window(begin, None if last and stop == end else end, stop, speed)
+        output, seen = self._run(tokens, start, stop, path, speed, window=window)
         audio = output.audio[0].float().numpy()
         if not np.isfinite(audio).all():
             raise ValueError("the generator returned NaN: the model's weights are damaged")
-        self._keep(output.latents[0], seen.get(ATTENTION), start, begin, end, stop)
+        away = 0 if window is None else window[0]  # frames between the run's start and its first
+        self._keep(output.latents[0], seen.get(ATTENTION), start, begin, end, stop, away)
         token_samples = self.token_samples / rate
-        first = round((begin - start) * token_samples)
-        final = len(audio) if last and stop == end else round((end - start) * token_samples)
+        before = away * self.models.generator.config.hop
+        first = round((begin - start) * token_samples) - before
+        final = (
+            len(audio) if last and stop == end else round((end - start) * token_samples) - before
+        )
         made = self._joined(audio, first, final)
         self.starts.extend(self._made + i * token_samples for i in range(end - begin))
         made = self._edits.wave(made, Part(begin, end, rate, pause_ms), path)
@@ -121,6 +130,7 @@ class PieceDecoder:
         speed: float,
         *,
         edited: bool = True,
+        window: tuple[int, int] | None = None,
     ) -> tuple[Any, dict[str, list[Tensor]]]:
         """The generator over tokens [start, stop), watched and edited."""
         part = torch.tensor([list(tokens[start:stop])])  # [1, S]
@@ -128,6 +138,8 @@ class PieceDecoder:
         more = dict(self._more)
         if self._pulled and len(path) >= stop:
             more["pointer"] = torch.tensor([list(path[start:stop])])  # [1, S]
+        if window is not None:
+            more["window"] = window
         with ExitStack() as stack:
             edits = self._edits.generator(SoundSpan(start, stop, path, speed)) if edited else {}
             if edits:
@@ -138,6 +150,19 @@ class PieceDecoder:
                 part, self._text, self._speaker, noise, speed, **more
             )
         return output, seen
+
+    def _window(
+        self, begin: int, end: int | None, stop: int, speed: float
+    ) -> tuple[int, int] | None:
+        """The frames of tokens [begin, end) and of the fade behind them; `end` None: up to the last."""
+        if not self.windowed:
+            return None
+        span = FRAMES_PER_TOKEN / speed
+        first, frames = int(begin * span), int(FRAMES_PER_TOKEN * stop / speed) + 1
+        if end is None:
+            return first, frames
+        fade = FADE_SECONDS * self.rate / self.models.generator.config.hop
+        return first, min(frames, math.ceil(end * span + fade))
 
     def _silence_after(self, made: Wave, pause_ms: int) -> Wave:
         """Fade out, be silent, and let the next span fade in."""
@@ -171,9 +196,14 @@ class PieceDecoder:
         begin: int,
         end: int,
         stop: int,
+        away: int,
     ) -> None:
-        span = latents.shape[-1] / (stop - start)  # frames a token, speed included
-        cut = slice(round((begin - start) * span), round((end - start) * span))
+        if self.windowed:
+            span = self.token_samples / self.models.generator.config.hop
+        else:
+            span = latents.shape[-1] / (stop - start)  # frames a token, speed included
+        final = None if stop == end else round((end - start) * span) - away
+        cut = slice(round((begin - start) * span) - away, final)
         self.latents.append(latents[:, cut].float().numpy())
         if attention:  # [1, H, 2 * tokens, P]
             per_token = attention[0][0].mean(0).unflatten(0, (-1, FRAMES_PER_TOKEN)).mean(1)
@@ -181,9 +211,16 @@ class PieceDecoder:
 
 
 class EdgeTrimmer:
-    """Takes silence off both ends of a wave that arrives in chunks; keeps a short margin."""
+    """Takes silence off both ends of a wave that arrives in chunks; keeps a short margin.
 
-    def __init__(self, rate: int, head_seconds: float = 0.03, tail_seconds: float = 0.06) -> None:
+    What is loud at the front is told by its first `opening` samples (0: by the first chunk), so that the
+    cut is the same whole and in chunks.
+    """
+
+    def __init__(
+        self, rate: int, opening: int = 0, head_seconds: float = 0.03, tail_seconds: float = 0.06
+    ) -> None:
+        self.opening = opening
         self.head = round(head_seconds * rate)
         self.tail = round(tail_seconds * rate)
         self.lead = 0  # samples taken off the front
@@ -198,7 +235,7 @@ class EdgeTrimmer:
             return wave
         level = np.abs(wave)
         self._peak = max(self._peak, float(level.max()))
-        loud = np.flatnonzero(level > max(1e-4, 0.004 * self._peak))  # 48 dB below the peak
+        loud = np.flatnonzero(level > _threshold(self._peak))
         if len(loud) == 0:
             self._held = wave
             if not last:
@@ -206,12 +243,18 @@ class EdgeTrimmer:
             return wave[: self.tail] if self._started else wave
         begin = 0
         if not self._started:
-            begin = max(0, int(loud[0]) - self.head)
+            front = _threshold(float(level[: self.opening or None].max()))
+            begin = max(0, int((level > front).argmax()) - self.head)
             self.lead = begin
             self._started = True
         sure = min(len(wave), int(loud[-1]) + 1 + (self.tail if last else 0))
         self._held = wave[sure:]
         return wave[begin:sure]
+
+
+def _threshold(peak: float) -> float:
+    """What is louder is no silence: 48 dB below the peak."""
+    return max(1e-4, 0.004 * peak)
 
 
 def monotone_path(scores: NDArray[np.floating]) -> NDArray[np.int64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -20,6 +20,9 @@ class SynthesisOptions(SamplingOptions):
     speed: float = Field(default=1.0, ge=0.25, le=4.0)
     seed: int | None = None
     pause_ms: int = Field(default=280, ge=0, le=60_000)  # between sentences
+    stream: Literal["early", "equal"] = (
+        "early"  # equal: a sentence's tokens are all made before its sound
+    )
     style: bool = True  # speak in the manner of the voice's style reference, if it has one
     watch: WatchOptions | None = WatchOptions()  # None: nothing watches the alignment
     edits: Any = Field(default=None, exclude=True)  # of voxray.steer

@@ -19,13 +19,23 @@ LONGEST_CHUNK = 160
 
 
 class Spans:
-    """Iterate, sound each span, then `go_on`; `close` whatever happens."""
+    """Iterate, sound each span, then `go_on`; `close` whatever happens.
+
+    `ahead`: all tokens are made before the first span; `whole`: there is one span only, too.
+    """
 
     def __init__(
-        self, lock: RLock, decoder: TokenDecoder, pool: TokenPool | None, *, whole: bool
+        self,
+        lock: RLock,
+        decoder: TokenDecoder,
+        pool: TokenPool | None,
+        *,
+        whole: bool,
+        ahead: bool = False,
     ) -> None:
         self.seconds = 0.0  # spent on tokens
-        self._lock, self._decoder, self._whole = lock, decoder, whole
+        self._lock, self._decoder = lock, decoder
+        self._whole, self._ahead = whole, ahead or whole
         self._pool = pool if pool is not None and pool.takes(decoder) else None
         self._begin, self._length = 0, FIRST_CHUNK
 
@@ -33,8 +43,10 @@ class Spans:
         decoder = self._decoder
         while True:
             yield from self._made()
-            have = len(decoder.tokens)
-            begin, end = self._begin, have if decoder.done else self._begin + self._length
+            have, begin = len(decoder.tokens), self._begin
+            end = begin + self._length
+            if decoder.done and (self._whole or have - end <= LOOK_AHEAD):
+                end = have
             self._begin, self._length = end, min(2 * self._length, LONGEST_CHUNK)
             over = decoder.done and end == have
             if end > begin:
@@ -57,7 +69,7 @@ class Spans:
 
     @property
     def _goal(self) -> int | None:
-        return None if self._whole else self._begin + self._length + LOOK_AHEAD
+        return None if self._ahead else self._begin + self._length + LOOK_AHEAD
 
     def _made(self) -> Iterator[tuple[int, int]]:
         """Make the tokens of the next span; in a pool step by step."""

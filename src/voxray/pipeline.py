@@ -28,7 +28,7 @@ from .models.generator_matching import MelPrompt
 from .models.memory import Memory
 from .notes import PAUSE, Note, of_text
 from .options import SynthesisOptions
-from .pacing import Spans
+from .pacing import FIRST_CHUNK, Spans
 from .pieces import Piece, Script
 from .sampling import check_seed, derive
 from .sharing import SharedLock
@@ -92,7 +92,9 @@ class Job:
         self.voice = fitting(self.models, voice)
         self.options = options.seeded().suited(self.models.config)
         self.seed = check_seed(self.options.seed)
-        self.whole = whole or not self.models.streams
+        self.windowed = self.models.windowed and self.options.edits is None
+        self.ahead = self.options.stream == "equal"
+        self.whole = whole or not self.models.streams or (self.ahead and not self.windowed)
         self.script = Script(
             text, pipeline.text, options.language, options.pause_ms, self.models.context
         )
@@ -172,10 +174,12 @@ class Job:
             prompt=mel_prompt(self.voice),
             memory=self.voice.memory,
             edits=edits,
+            windowed=self.windowed and not self.whole,
         )
-        trimmer = EdgeTrimmer(self.made.rate)
+        trimmer = EdgeTrimmer(self.made.rate, round(FIRST_CHUNK * sound.token_samples))
         begun_at = self.made.samples / self.made.rate
-        spans = Spans(self.lock, decoder, self.pool, whole=self.whole or edits.needs_path)
+        once = self.whole or edits.needs_path
+        spans = Spans(self.lock, decoder, self.pool, whole=once, ahead=self.ahead)
         try:
             for begin, end in spans:
                 if begin == end:
@@ -210,7 +214,7 @@ class Job:
         with self.sounding.together() if plain else self.sounding.alone():
             return sound.decode(
                 decoder.tokens, part.begin, part.end, last=last, path=path, rate=part.rate,
-                pause_ms=part.pause_ms, whole=self.whole and self.edited,
+                pause_ms=part.pause_ms, whole=self.ahead or (self.whole and self.edited),
             )  # fmt: skip
 
     @property

@@ -105,7 +105,7 @@ class TokenPool:
         for watch in watches:
             if watch is not None:
                 watch.feed()
-        newest = torch.tensor([decoder.tokens[-1] for decoder in members])
+        newest = torch.tensor([d.tokens[-1] for d in members], device=members[0].device)
         try:
             with attached(self._sites, edits_of_rows(watches)):
                 logits = self.gpt.step_rows(newest, self._rows)  # [R, V]
@@ -117,7 +117,7 @@ class TokenPool:
         self.steps += 1
         self.tokens += len(members)
         for row in reversed(range(len(members))):  # the last row fills the hole one leaves
-            self._take(row, members[row], logits[row].float())
+            self._take(row, members[row], logits[row].float().cpu())
 
     def _take(self, row: int, decoder: TokenDecoder, logits: Tensor) -> None:
         redraws = len(decoder.redraws)

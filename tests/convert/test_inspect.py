@@ -24,7 +24,8 @@ def test_it_says_what_and_why(capsys: Said, file: Path) -> None:
     assert main(["inspect", str(file)]) == 0
     said = capsys.readouterr().out
     for part in ("demo_e8_s104.pth", "v2", "8epoch_104iteration", "float16", "sampling_rate 32000",
-                 "Why:", "It has 704 reference bins."):  # fmt: skip
+                 "Why:", "It has 704 reference bins.", "- ref_enc.spectral.#.fc.weight: 1x704\n",
+                 "- flow.flows.#.pre.weight: 2x2x1\n"):  # fmt: skip
         assert part in said
     assert max(map(len, said.splitlines())) <= 80
 
@@ -35,6 +36,7 @@ def test_json(capsys: Said, file: Path) -> None:
     assert (facts["kind"], facts["version"], facts["tag"]) == ("s2", "v2", "PK")
     assert (facts["tensors"], facts["dtypes"]) == (5, {"float16": 5})
     assert facts["elements"] == 732 + 704 + 512 + 512 + 4
+    assert facts["shapes"]["enc_p.text_embedding.weight"] == [732, 1]
     assert facts["config"]["data"] == {"sampling_rate": 32000}
 
 

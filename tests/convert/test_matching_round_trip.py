@@ -12,7 +12,7 @@ from test_round_trip import CONFIG, GPT, QUANTISER, weights
 import recorded
 from voxray.bundle import Bundle
 from voxray.config import BridgeConfig, DiTConfig, FlowMatchingConfig, HifiganConfig
-from voxray.convert import names, names_v3, presets
+from voxray.convert import names, presets
 from voxray.convert.assemble import convert
 from voxray.convert.export import export
 from voxray.convert.reader import read
@@ -39,6 +39,7 @@ V4 = presets.V4.model_copy(
         ),
     }
 )  # fmt: skip
+real_gpt, real_generators = presets.GPT, dict(presets.GENERATORS)  # before `_small` shrinks them
 ATTENTION = "cfm.base_model.model.estimator.transformer_blocks.{}.attn.{}.lora_{}.default.weight"
 
 
@@ -61,7 +62,7 @@ def saved(path: Path, content: object, tag: str = "PK") -> Path:
 
 
 def base(folder: Path, tag: str = "02") -> Path:
-    tensors = weights(dict(names_v3.matching(V4)))
+    tensors = weights(dict(names.matching(V4)))
     tensors["quantizer.vq.layers.0._codebook.inited"] = torch.ones(1).half()
     content = {"weight": tensors, "config": CONFIG | {"model": {}}, "info": "base"}
     return saved(folder / f"base{tag}.pth", content, tag)
@@ -82,7 +83,7 @@ def lora(folder: Path, tag: str = "04", rank: int = 4) -> Path:
         for part in ("to_q", "to_k", "to_v", "to_out.0"):
             table[ATTENTION.format(block, part, "A")] = (rank, 32)
             table[ATTENTION.format(block, part, "B")] = (32, rank)
-    whole = dict(names_v3.matching(V4))
+    whole = dict(names.matching(V4))
     beside = ("ref_enc.", "quantizer.", "bridge.", "wns1.", "linear_mel.")
     table |= {name: shape for name, shape in whole.items() if name.startswith(beside)}
     tensors = weights(table)
@@ -138,9 +139,23 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "voice").exists()
 
 
+FILES = {"v1": "s2_v1", "v2": "s2_v2", "v2pro": "s2_v2Pro", "v2proplus": "s2_v2ProPlus"}
+
+
 @recorded.needed
-@pytest.mark.parametrize("version", ["v3", "v4"])
+@pytest.mark.parametrize("version", presets.SYMBOLS)
 def test_the_names_are_those_of_the_published_files(version: str) -> None:
-    published = {n: tuple(s) for n, s in recorded.shapes(f"s2_{version}").items()}
-    real = {"v3": presets.V3, "v4": presets.V4}[version]
-    assert dict(names_v3.matching(real)) == published
+    if version in FILES:
+        ours = names.generator(real_generators[version], posterior=True)
+    else:
+        ours = names.matching({"v3": presets.V3, "v4": presets.V4}[version])
+    published = recorded.shapes(FILES.get(version, f"s2_{version}"))
+    assert dict(ours) == {name: tuple(shape) for name, shape in published.items()}
+
+
+@recorded.needed
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_the_names_of_the_gpt_are_those_of_the_published_files(version: str) -> None:
+    config = real_gpt.model_copy(update={"text_symbols": {"v1": 512, "v2": 732}[version]})
+    published = recorded.shapes(f"s1_{version}")
+    assert dict(names.gpt(config)) == {name: tuple(shape) for name, shape in published.items()}

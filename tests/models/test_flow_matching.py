@@ -16,7 +16,7 @@ from voxray.config import (
 )
 from voxray.convert.lora import merge_lora
 from voxray.convert.rename import adopt, fitted, renamed
-from voxray.convert.rules_v3 import FLOW_MATCHING
+from voxray.convert.rules_matching import FLOW_MATCHING
 from voxray.models.attention import Attention, Rotary
 from voxray.models.cfm import Bridge, FlowMatching
 from voxray.models.prior import Prior

@@ -15,7 +15,7 @@ from voxray.config import (
     PriorConfig,
     SpeakerConfig,
 )
-from voxray.convert import presets, rules_v3
+from voxray.convert import presets, rules_matching
 from voxray.convert.rename import fitted, folded, renamed
 from voxray.models.generator_matching import MatchingGenerator, MelPrompt
 from voxray.sites import record, sites
@@ -100,12 +100,12 @@ def test_every_site_is_passed(generator: MatchingGenerator) -> None:
 @recorded.needed
 @pytest.mark.parametrize(
     ("version", "vocoder", "rules"),
-    [("v3", "bigvgan_24k", rules_v3.BIGVGAN), ("v4", "vocoder_v4", rules_v3.VOCODER)],
+    [("v3", "bigvgan_24k", rules_matching.BIGVGAN), ("v4", "vocoder_v4", rules_matching.VOCODER)],
 )
 def test_published_names_fill_it(version: str, vocoder: str, rules: list) -> None:
     with torch.device("meta"):
         ours = MatchingGenerator(presets.MATCHING[version]).state_dict()
-    parts = renamed(recorded.blanks(f"s2_{version}"), rules_v3.FLOW_MATCHING)
+    parts = renamed(recorded.blanks(f"s2_{version}"), rules_matching.FLOW_MATCHING)
     sound = renamed(folded(recorded.blanks(vocoder)), rules)
     parts.update({f"vocoder.{name}": tensor for name, tensor in sound.items()})
     fitted(parts, {name: tensor.shape for name, tensor in ours.items()})

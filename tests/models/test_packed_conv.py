@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from voxray.config import HifiganConfig
+from voxray.models import decoder_hifigan
 from voxray.models.decoder_hifigan import HifiganDecoder
 from voxray.models.packed_conv import PackedConv, pack_convs
 from voxray.sites import attach, record, sites
@@ -82,3 +83,29 @@ def test_its_sites_stay_and_can_be_edited() -> None:
 def test_what_is_no_plain_convolution_stays() -> None:
     odd = nn.Sequential(nn.Conv1d(6, 6, 3, groups=2), nn.Conv1d(6, 6, 3, padding="same"))
     assert pack_convs(odd) == 0
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("frames", [31, 60, 63, 64, 65, 200])
+def test_long_latents_are_decoded_in_blocks_of_a_few_lengths(
+    frames: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder_hifigan, "BLOCKS", (64, 60))
+    low, lengths = decoder(low=True), []
+    assert low.reach == 28
+    sound = HifiganDecoder._sound
+
+    def counted(self: HifiganDecoder, z: torch.Tensor, speaker: torch.Tensor) -> torch.Tensor:
+        lengths.append(z.shape[2])
+        return sound(self, z, speaker)
+
+    monkeypatch.setattr(HifiganDecoder, "_sound", counted)
+    z, speaker = some(1, 6, frames), some(1, 8, 1)
+    made = low(z, speaker)
+    assert set(lengths) == ({64 if frames >= 64 else 60 if frames >= 60 else frames})
+    assert torch.allclose(made, sound(low, z, speaker), atol=1e-2)
+    lengths.clear()
+    with record(low, "stages.1") as seen:  # who looks sees all of it
+        low(z, speaker)
+    assert lengths == [frames] and seen["stages.1"][0].shape[2] == 8 * frames
+    assert decoder(low=False)(z, speaker).shape == made.shape

@@ -8,7 +8,7 @@ import torch
 import recorded
 from voxray.config import BigVGANConfig, HifiganConfig
 from voxray.convert.rename import adopt
-from voxray.convert.rules_v3 import BIGVGAN, VOCODER
+from voxray.convert.rules_matching import BIGVGAN, VOCODER
 from voxray.models.decoder_bigvgan import BigVGANDecoder, SmoothSnake, low_pass
 from voxray.models.decoder_hifigan import HifiganDecoder
 from voxray.models.layers import fuse_weight_norm

@@ -96,3 +96,21 @@ def test_languages_are_those_of_the_model(
         client.post("/tts", json={**asked, "text_lang": name}, headers=headers)
         client.post("/v1/audio/speech", json=body(language=name), headers=headers)
     assert heard == [name for name in known for _ in range(2)]
+
+
+def test_streaming_modes_are_sentences_or_chunks(
+    serve: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, headers = serve(api_v2=True), key()
+    asked = {"text": "Hello.", "text_lang": "en", "ref_audio_path": "nova", "media_type": "wav"}
+    ways: list[str] = []
+    monkeypatch.setattr(Pipeline, "stream", lambda *a, **k: ways.append(a[3].stream) or 1 / 0)
+    for mode in (0, 1, True, 2, 3):
+        client.post("/tts", json={**asked, "streaming_mode": mode}, headers=headers)
+    assert ways == ["early", "equal", "equal", "early", "early"]
+    ways.clear()
+    monkeypatch.setattr(Bundle, "windowed", True)  # as published models are
+    client.post("/tts", json=asked, headers=headers)
+    client.post("/v1/audio/speech", json=body(whole=True), headers=headers)
+    client.post("/v1/audio/speech", json=body(), headers=headers)
+    assert ways == ["equal", "equal", "early"]

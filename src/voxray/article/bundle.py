@@ -51,6 +51,7 @@ class ArticleBundle:
 
     trims: ClassVar[bool] = True
     streams: ClassVar[bool] = False
+    windowed: ClassVar[bool] = False
     fingerprint: ClassVar[str] = ""
     languages: ClassVar[tuple[str, ...]] = ("auto", "en", "zh")
 

@@ -1,4 +1,6 @@
-"""`voxray data prepare|warp`: manifests of recordings -> a store to train on; a store -> one of more timbres."""
+"""`voxray data prepare|warp|list`: manifests of recordings -> a store to train on; a store -> one of more timbres;
+manifests -> a `.list` file of the published trainers.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ def _data() -> None:
 
 @app.command()
 def prepare(
-    manifests: Annotated[list[Path], typer.Argument(help="Lists of recordings, .tsv.")],
+    manifests: Annotated[list[Path], typer.Argument(help="Lists of recordings, .tsv or .list.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where the store goes.")],
     workers: Annotated[int, typer.Option(min=1, help="Processes that read recordings.")] = 1,
     ray: Annotated[
@@ -71,3 +73,24 @@ def warp(
         raise ValueError(f"--factors is {factors!r}; it wants numbers: 0.87,1.15") from error
     added = write_warped(store, output, speeds, lambda entry: not entry.synthetic)
     sys.stdout.write(f"{added} clips of new timbres in {output}\n")
+
+
+@app.command(name="list")
+def write(
+    manifests: Annotated[list[Path], typer.Argument(help="Lists of recordings, .tsv or .list.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .list file to write.")],
+) -> None:
+    """Write recordings down as GPT-SoVITS' trainers want them: path|speaker|language|text."""
+    from ..train.corpus import listed, read_manifest
+    from ..train.listing import write_list
+
+    if output.suffix != ".list":
+        raise ValueError(f"{output}: such a file ends in .list")
+    for manifest in manifests:
+        if not manifest.is_file():
+            raise FileNotFoundError(f"no such manifest: {manifest}")
+        if manifest.resolve() == output.resolve():
+            raise ValueError(f"{output} would be written over itself")
+    clips = [clip for manifest in manifests for clip in read_manifest(manifest)]
+    write_list(output, listed(clips, output.parent))
+    sys.stdout.write(f"{output}: {len(clips)} clips\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import textwrap
 from collections import Counter
@@ -69,6 +70,7 @@ def _counts(file: ForeignFile) -> dict[str, Any]:
         "tensors": len(file.tensors),
         "elements": sum(tensor.numel() for tensor in file.tensors.values()),
         "dtypes": dict(types.most_common()),
+        "shapes": {name: list(tensor.shape) for name, tensor in file.tensors.items()},
     }
 
 
@@ -96,6 +98,19 @@ def _print(facts: dict[str, Any]) -> None:
         _paragraph("- ", sentence)
     for sentence in facts["notes"]:
         _paragraph("- ", f"{sentence[0].upper()}{sentence[1:]}.")
+    sys.stdout.write("\nShapes (#: a number):\n")
+    for pattern, shapes in _patterns(facts["shapes"]).items():
+        few = ", ".join(f"{shape} ({count})" if count > 1 else shape for shape, count in shapes)
+        _paragraph("- ", f"{pattern}: {few}")
+
+
+def _patterns(shapes: dict[str, list[int]]) -> dict[str, list[tuple[str, int]]]:
+    """Names that differ in their numbers together: the shapes that they have, and how often."""
+    found: dict[str, Counter[str]] = {}
+    for name, shape in shapes.items():
+        pattern = re.sub(r"(?<![^.])\d+(?![^.])", "#", name)
+        found.setdefault(pattern, Counter())["x".join(map(str, shape)) or "a number"] += 1
+    return {pattern: list(counts.items()) for pattern, counts in found.items()}
 
 
 def _main_settings(config: dict[str, Any] | None) -> str:

@@ -98,6 +98,7 @@ def say(
         top_k=top_k,
         top_p=top_p,
         pause_ms=pause,
+        stream="equal",  # nobody listens yet
         edits=None if edit is None else load_edits(edit),
     )
     stopped = _write(stream, output)

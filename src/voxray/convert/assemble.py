@@ -22,7 +22,7 @@ from voxray.config import BundleConfig
 from voxray.models.generator import Generator
 from voxray.models.generator_matching import MatchingGenerator
 
-from . import names_v3, presets
+from . import names, presets
 from .detect import Identity, identify
 from .family import build_generator, build_gpt, build_matching, build_quantiser
 from .lora import merge_lora
@@ -124,7 +124,7 @@ def _kept(name: str, sound: Stage, tuned: Stage) -> dict[str, Tensor]:
     return {
         f"kept.{key}": tensor
         for key, tensor in sound.file.tensors.items()
-        if key.startswith(names_v3.KEPT)
+        if key.startswith(names.KEPT)
     }
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from voxray import checkpoint
 from voxray.config import BundleConfig, GPTConfig, MatchingGeneratorConfig
 
-from . import names, names_v3, rules_family, rules_v3
+from . import names, rules_family, rules_matching
 from .rename import Rule, rename
 
 DTYPES = {str(t).removeprefix("torch."): t for t in (torch.float16, torch.bfloat16, torch.float32)}
@@ -75,10 +75,10 @@ def _matching(
     lora = checkpoint.part(tuning, "lora")
     if lora:
         return lora
-    wanted = dict(names_v3.matching(config))
+    wanted = dict(names.matching(config))
     made = _quantiser(checkpoint.part(state, "quantiser"), wanted) | checkpoint.part(tuning, "kept")
     rest = ((name, shape) for name, shape in wanted.items() if name not in made)
-    made.update(_back(checkpoint.part(state, "generator"), rest, rules_v3.FLOW_MATCHING))
+    made.update(_back(checkpoint.part(state, "generator"), rest, rules_matching.FLOW_MATCHING))
     return {name: made[name] for name in wanted}
 
 

@@ -16,7 +16,7 @@ from voxray.models.generator_matching import MatchingGenerator
 from voxray.models.gpt import GPT
 from voxray.tokens.quantiser import Quantiser
 
-from . import presets, rules_family, rules_v3
+from . import presets, rules_family, rules_matching
 from .rename import adopt, fitted, folded, renamed
 
 POSTERIOR = "enc_q."
@@ -49,8 +49,8 @@ def build_matching(
 ) -> MatchingGenerator:
     """The SoVITS stage of v3 or v4 from a whole s2 file (a LoRA merged in) and its vocoder file."""
     generator = MatchingGenerator(presets.MATCHING[version])
-    parts = renamed(state, rules_v3.FLOW_MATCHING)
-    rules = rules_v3.BIGVGAN if version == "v3" else rules_v3.VOCODER
+    parts = renamed(state, rules_matching.FLOW_MATCHING)
+    rules = rules_matching.BIGVGAN if version == "v3" else rules_matching.VOCODER
     parts.update({f"vocoder.{name}": t for name, t in renamed(folded(vocoder), rules).items()})
     shapes = {name: tensor.shape for name, tensor in generator.state_dict().items()}
     generator.load_state_dict(fitted(parts, shapes))

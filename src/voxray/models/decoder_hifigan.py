@@ -20,6 +20,10 @@ from voxray.models.packed_conv import PackedConv, pack_convs
 from voxray.sites import Site
 
 SLOPE = 0.1
+BLOCKS = (
+    96,
+    48,
+)  # frames at once in bf16: a length seen for the first time costs more than its sound
 
 
 class ResidualBlock(nn.Module):
@@ -93,7 +97,41 @@ class HifiganDecoder(nn.Module):
         """Samples per input frame."""
         return math.prod(self.config.rates)
 
+    @property
+    def reach(self) -> int:
+        """How many input frames to either side a sample depends on."""
+        config = self.config
+        block = (max(config.block_kernels) // 2) * sum(step + 1 for step in config.block_dilations)
+        frames, scale = 3.0, 1  # of the first convolution; samples a frame
+        for rate, kernel in zip(config.rates, config.kernels, strict=True):
+            frames += (kernel / rate + 1) / 2 / scale
+            scale *= rate
+            frames += block / scale
+        return math.ceil(frames + 3 / scale)
+
     def forward(self, z: Tensor, speaker: Tensor | None = None) -> Tensor:
+        size = self._at_once(z.shape[2])
+        return self._sound(z, speaker) if size is None else self._in_blocks(z, speaker, size)
+
+    def _at_once(self, frames: int) -> int | None:
+        """How many frames to compute at once; None: all. Kernels in bf16 are made anew for every length."""
+        if not isinstance(self.before, PackedConv) or any(site.live for site in self.stages):
+            return None
+        fitting = [size for size in BLOCKS if 2 * self.reach < size <= frames]
+        return fitting[0] if fitting else None
+
+    def _in_blocks(self, z: Tensor, speaker: Tensor | None, size: int) -> Tensor:
+        """The same samples, from blocks of z that overlap as far as a sample depends on frames."""
+        parts, done, frames = [], 0, z.shape[2]
+        while done < frames:
+            start = max(0, min(done - self.reach, frames - size))
+            end = frames if start + size == frames else start + size - self.reach
+            wave = self._sound(z[:, :, start : start + size], speaker)
+            parts.append(wave[:, :, (done - start) * self.hop : (end - start) * self.hop])
+            done = end
+        return torch.cat(parts, dim=2)  # [B, 1, T * hop]
+
+    def _sound(self, z: Tensor, speaker: Tensor | None) -> Tensor:
         kind = self.before.weight.dtype  # bf16 after `lower`
         x = self.before(z.to(kind))  # [B, C, T]
         if self.condition is not None and speaker is not None:

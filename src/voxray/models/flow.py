@@ -50,6 +50,11 @@ class Flow(nn.Module):
         self.config = config
         self.couplings = nn.ModuleList(Coupling(config) for _ in range(config.couplings))
 
+    @property
+    def reach(self) -> int:
+        """How many frames to either side a frame depends on."""
+        return self.config.couplings * self.config.layers * (self.config.kernel // 2)
+
     def forward(self, z: Tensor, mask: Tensor, speaker: Tensor | None = None) -> Tensor:
         """Posterior space -> prior space; z [B, C, T], mask [B, 1, T]."""
         for coupling in self.couplings:

@@ -31,7 +31,7 @@ from voxray.models.layers import length_mask
 from voxray.models.memory import Memory
 from voxray.models.posterior import Posterior
 from voxray.models.posterior_mel import LinearLatents, MelPosterior
-from voxray.models.prior import Heard, Prior
+from voxray.models.prior import Heard, Prior, Window
 from voxray.models.reference import REFERENCES
 from voxray.models.retrieval import retrieved
 from voxray.models.speaker import SpeakerEncoder
@@ -174,13 +174,18 @@ class Generator(nn.Module):
         speed: float = 1.0,
         pointer: Tensor | None = None,
         memory: Memory | None = None,
+        window: tuple[int, int] | None = None,
     ) -> GeneratorOutput:
         """Tokens [1, S], phonemes [1, P], speaker [1, G] -> speech.
 
         `noise` [1, noise_channels, >= T] is drawn before by the caller: the prior's noise, then one
         latent frame's worth of white noise for the decoder. T is 2 S, or int(2 S / speed) + 1.
         `pointer` [1, S]: the phoneme that each token says, if known. `memory`: the reference's frames.
+        `window`: only frames [begin, end) of the T are wanted. The prior reads everything, flow and decoder
+        as much around them as reaches in: what comes out is what the whole has there.
         """
+        if window is not None and not self.windowed:
+            raise ValueError("this model can only sound all of its tokens at once")
         features = self.features(tokens)  # [1, C, 2S]
         lengths = torch.tensor([features.shape[2]])
         text_lengths = torch.tensor([text_ids.shape[1]])
@@ -188,16 +193,40 @@ class Generator(nn.Module):
         if pointer is not None:
             pointer = pointer.repeat_interleave(2, dim=1)  # [1, 2S]
         heard = self.heard(memory)
+        near = None if window is None else self._near(*window)
         out = self.prior(
             features, lengths, text_ids, text_lengths, vector, speed,
-            pointer=pointer, heard=heard,
+            window=near, pointer=pointer, heard=heard,
         )  # fmt: skip
         frames, latent = out.mean.shape[2], out.mean.shape[1]
+        noise = noise if near is None else noise[:, :, near.begin :]
         if noise.shape[2] < frames:
             raise ValueError(f"noise for {noise.shape[2]} frames, but {frames} are to be made")
         spread = noise[:, :latent, :frames] * out.log_std.exp() * self.config.noise_scale
         z = self.flow.inverse(out.mean + spread, out.mask, vector)
+        if window is not None and near is not None:
+            return self._part(z, speaker, window[0] - near.begin, window[1] - near.begin)
         z = self.detailed(z, features, heard)
         source = noise[:, latent:, :frames].transpose(1, 2).flatten(1)  # [1, 480 T]
         audio, f0 = self.decoder.speak(z, speaker, source)
         return GeneratorOutput(audio, z, f0)
+
+    @property
+    def windowed(self) -> bool:
+        """Whether `decode` can make a part: nothing may run through the whole sentence behind the prior."""
+        return isinstance(self.decoder, HifiganDecoder) and self.retrieved is None
+
+    def _near(self, begin: int, end: int) -> Window:
+        """The frames that those of [begin, end) depend on, behind the prior."""
+        assert isinstance(self.decoder, HifiganDecoder)
+        reach = self.flow.reach + self.decoder.reach
+        return Window(max(0, begin - reach), end + reach, after=True)
+
+    def _part(self, z: Tensor, speaker: Tensor, begin: int, end: int) -> GeneratorOutput:
+        """The sound of frames [begin, end) of latents [1, Z, T], as all of them together give it."""
+        assert isinstance(self.decoder, HifiganDecoder)
+        reach, hop = self.decoder.reach, self.config.hop
+        first, end = max(0, begin - reach), min(end, z.shape[2])
+        audio, f0 = self.decoder.speak(z[:, :, first : end + reach], speaker, z)
+        cut = slice((begin - first) * hop, (end - first) * hop)
+        return GeneratorOutput(audio[:, cut], z[:, :, begin:end], f0)

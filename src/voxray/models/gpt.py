@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from voxray.config import GPTConfig
 from voxray.models.attention import Attention, Cache, KVCache
+from voxray.models.graphed import GraphedStep
 from voxray.models.recorded import Recorded
 from voxray.models.rows import RowCache
 from voxray.models.token_model import TokenModel
@@ -131,7 +132,7 @@ class GPT(TokenModel):
         self.head = nn.Linear(width, config.codebook_size + 1, bias=False)
         self.dropout = nn.Dropout(config.dropout)
         self.embed, self.logits = Site(), Site()  # [B, L, D], [B, rows, K+1]
-        self.recorded: Recorded | None = None  # its single steps, to be replayed
+        self.recorded: Recorded | GraphedStep | None = None  # its single steps, to be replayed
         self.moment = self._clock()
         self._initialise()
 
@@ -205,7 +206,9 @@ class GPT(TokenModel):
         positions, so that edits that ask for the `Moment` see none.
         """
         self._tell(-1, 0, 0, 0)
-        logits = self.step_in(token, rows.places, rows.mask(), rows)
+        device, mask = token.device, rows.mask()
+        mask = None if mask is None else mask.to(device)
+        logits = self.step_in(token, rows.places.to(device), mask, rows)
         rows.grow()
         return logits
 
@@ -250,7 +253,7 @@ class GPT(TokenModel):
         if self.context_projection is not None:
             if context is None:
                 context = x.new_zeros(*text_ids.shape, self.config.context_width)
-            x = x + self.context_projection(context)
+            x = x + self.context_projection(context.to(x.dtype))
         elif context is not None:
             raise ValueError("this model takes no context features (context_width is 0)")
         return self.text_position(x)

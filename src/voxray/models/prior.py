@@ -58,13 +58,16 @@ class Heard:
 class Window:
     """A chunk of a stream: frames [begin, end) of what has read the text.
 
-    Frames from `end` on help to read only; those before `begin` the joint encoder sees as well.
-    `tail` [B, D, n]: the last features of the chunk before, faded into the first n of this one.
+    As published, frames from `end` on help to read only; those before `begin` the joint encoder sees as
+    well. `tail` [B, D, n]: the last features of the chunk before, faded into the first n of this one.
+    With `after` every frame is seen and the chunk is cut last, after stretching: out of all frames of a
+    sentence it is what the whole has there.
     """
 
     begin: int
     end: int
     tail: Tensor | None = None
+    after: bool = False
 
 
 class EncoderLayer(nn.Module):
@@ -181,14 +184,17 @@ class Prior(nn.Module):
         if self.memory is not None and self.direct is not None and beside is not None:
             hidden, more = self._remember(self.memory, self.direct, features, joint, heard)
             joint, beside = joint + hidden * mask, beside + more
-        if window is not None:
+        if window is not None and not window.after:
             joint, mask = joint[:, :, : window.end], mask[:, :, : window.end]
         joint = self.joint_encoder(joint, mask)
         if beside is not None:  # [B, D + Z, T]: cut, faded and stretched alike
             joint = torch.cat([joint, beside[:, :, : joint.shape[2]]], dim=1)
-        if window is not None:
-            joint, mask = _after(window, joint, mask)
+        if window is not None and not window.after:
+            joint, mask = _faded(window, joint, mask)
         joint, mask = stretch(joint, mask, speed)
+        if window is not None and window.after:
+            cut = slice(window.begin, window.end)
+            joint, mask = joint[:, :, cut], mask[:, :, cut]
         hidden = self.config.hidden
         mean, log_std = (self.project(joint[:, :hidden]) * mask).chunk(2, dim=1)  # 2 x [B, Z, T']
         if self.direct is not None:
@@ -245,7 +251,7 @@ def stretch(x: Tensor, mask: Tensor, speed: float) -> tuple[Tensor, Tensor]:
     return F.interpolate(x, size=size, mode="linear"), F.interpolate(mask, size=size)
 
 
-def _after(window: Window, joint: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def _faded(window: Window, joint: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     joint, mask = joint[:, :, window.begin :], mask[:, :, window.begin :]
     return joint if window.tail is None else cross_fade(joint, window.tail), mask
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from voxray.models.attention import KVCache
+from voxray.models.graphed import GraphedStep
 from voxray.sites import sites
 
 if TYPE_CHECKING:
@@ -83,9 +84,12 @@ class Recorded:
 
 
 def record_step(gpt: GPT) -> bool:
-    """Have a model replay its single steps; False where this Python or torch cannot record."""
+    """Have a model replay its single steps, on a GPU from a CUDA graph; False where this Python or torch
+    cannot record.
+    """
     try:
-        gpt.recorded = Recorded(gpt)
+        on_gpu = gpt.audio_embedding.weight.is_cuda
+        gpt.recorded = GraphedStep(gpt) if on_gpu else Recorded(gpt)
     except RuntimeError:
         gpt.recorded = None
     return gpt.recorded is not None

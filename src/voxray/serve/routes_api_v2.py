@@ -130,10 +130,11 @@ def _wanted(service: Service, who: Caller, asked: TtsBody) -> Wanted:
         repetition_penalty=asked.repetition_penalty,
         pause_ms=round(1000 * asked.fragment_interval),
     )
+    options = speaking.options()
+    if asked.streaming_mode == 1:  # sentence by sentence; 2 and 3 also cut sentences
+        options["stream"] = "equal"
     whole = not asked.streaming_mode
-    return Wanted(
-        asked.text, voice, chosen.get("model"), asked.media_type, False, whole, speaking.options()
-    )
+    return Wanted(asked.text, voice, chosen.get("model"), asked.media_type, False, whole, options)
 
 
 def _language(service: Service, asked: str, model: str | None) -> str:

@@ -94,9 +94,10 @@ def open_stream(service: Service, who: Caller, wanted: Wanted, model: str) -> St
         if service.settings.consent == "required":
             purpose = who.purpose or policies.load().purpose
             need_consent(voice, WantedUse(purpose, gate.languages_of(wanted.text)))
-        return tts.stream(
-            wanted.text, voice, model=service.models[model], shared=True, **wanted.options
-        )
+        options, models = wanted.options, service.models[model]
+        if wanted.whole and service.bundle(model).windowed:
+            options = {**options, "stream": "equal"}  # nobody listens before it ends
+        return tts.stream(wanted.text, voice, model=models, shared=True, **options)
 
 
 def chunks(stream: Stream) -> Iterator[Any]:

@@ -8,7 +8,8 @@ published trainers' `.list` files (`listing`).
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,13 @@ def read_manifest(path: Path) -> list[Clip]:
     raise ValueError(
         f"{path}: unknown columns {', '.join(rows[0])}; need path, speaker, text, split, language"
     )
+
+
+def listed(clips: Iterable[Clip], folder: Path) -> Iterator[Line]:
+    """The clips as lines of a `.list` file that lies in `folder`: paths from there, languages in capitals."""
+    for clip in clips:
+        path = Path(os.path.relpath(clip.path, folder)).as_posix()
+        yield Line(path, clip.speaker.strip("/"), clip.language.upper(), clip.text)
 
 
 def _listed(root: Path, line: Line) -> Clip:
