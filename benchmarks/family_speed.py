@@ -39,6 +39,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from family_models import PARITY, bundle_of, random_encoders, settings_of  # noqa: E402
 from quality import RESULTS, facts_of_run  # noqa: E402
 
+from voxray import assembly, pacing  # noqa: E402
 from voxray import pipeline as pipeline_module  # noqa: E402
 from voxray.bundle import Bundle  # noqa: E402
 from voxray.models import gpt as gpt_module  # noqa: E402
@@ -76,7 +77,8 @@ class Clock:
     def use(cls, kind: str) -> None:
         """`wall` or `cpu`, for the stages of the pipeline as well."""
         cls.now = staticmethod({"wall": time.perf_counter, "cpu": time.process_time}[kind])
-        pipeline_module.time = SimpleNamespace(perf_counter=cls.now)  # type: ignore[attr-defined]
+        for module in (assembly, pacing, pipeline_module):
+            module.time = SimpleNamespace(perf_counter=cls.now)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
