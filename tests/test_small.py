@@ -183,3 +183,8 @@ def test_the_model_in_the_package_speaks(
 
     heard = judges.recogniser([resample(made.audio, made.sample_rate, 16_000)], language)[0].lower()
     assert any(word in heard for word in words), heard
+
+
+def test_a_model_that_is_nowhere_is_told_with_those_that_are() -> None:
+    with pytest.raises(FileNotFoundError, match="name its folder, or one in the package"):
+        Bundle.load("mini-smal")

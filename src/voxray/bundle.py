@@ -118,6 +118,11 @@ class Bundle:
         if precision is not None and precision not in get_args(Precision):
             raise ValueError(f"precision is {precision!r}; choose {', '.join(get_args(Precision))}")
         folder = home(folder)
+        if not folder.exists():
+            raise FileNotFoundError(
+                f"there is no model {str(folder)!r}: name its folder, or one in the package "
+                f"({', '.join(builtin_models()) or 'there are none'})"
+            )
         raw, state = checkpoint.load(folder)
         config = BundleConfig(**raw)
         rounded, hashed = checkpoint.rounded_parts(folder), checkpoint.weights_hash(folder)

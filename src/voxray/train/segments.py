@@ -85,10 +85,11 @@ class Aligned(Segments):
         self.tokens = self.store.array("tokens.i16", "int16", 960)
         self.labels = read_labels(folder, ("labels.jsonl", "labels_people.jsonl"))
         self.entries = [e for e in self.entries if e.name in self.labels]
-        people = [e for e in self.entries if not e.synthetic]
-        self.people = [
-            [e for e in people if e.speaker == name] for name in {e.speaker: 0 for e in people}
-        ]
+        people: dict[str, list[Entry]] = {}
+        for entry in self.entries:
+            if not entry.synthetic:
+                people.setdefault(entry.speaker, []).append(entry)
+        self.people = list(people.values())
         self.taught = speaker_targets(self.store)
         self.latents: np.ndarray | None = None  # [frames, Z], once something is to be remembered
         known = self.store.whole(SAID, "int16", 960)

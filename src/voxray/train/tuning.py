@@ -349,9 +349,9 @@ def tune(
 ) -> dict[str, dict[str, float]]:
     """Tune the bundle in place, generator first; returns each part's best row. Resumes from `out`."""
     check_front_end(f"the weights of {bundle.name}", bundle.fingerprint, bundle.text_pipeline())
+    can_be_tuned(bundle, only)
     out.mkdir(parents=True, exist_ok=True)
     (out / "settings.json").write_text(config.model_dump_json(indent=1), encoding="utf-8")
-    can_be_tuned(bundle, only)
     rows: dict[str, dict[str, float]] = {}
     builders = {"generator": generator_part, "gpt": gpt_part}
     if only and only not in builders:
