@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from .joining import Wave
 from .synthesis import WordTime, timed_words
@@ -21,6 +22,9 @@ class Assembly:
         self.tokens: list[int] = []
         self.alignment: list[int] = []
         self.times: list[float] = []
+        self.ends: list[
+            float
+        ] = []  # of the tokens' sound: the silence cut off behind a piece has none
         self.latents: list[Wave] = []
         self.warnings: list[str] = []
         self.timings = {"text": 0.0, "tokens": 0.0, "audio": 0.0}
@@ -34,6 +38,11 @@ class Assembly:
         self.samples += len(chunk)
         return chunk
 
+    def place(self, times: Sequence[float]) -> None:
+        """Note when a piece's tokens begin, in seconds, once all of its sound is there."""
+        self.times.extend(times)
+        self.ends.extend(min(begin + TOKEN_SECONDS, self.samples / self.rate) for begin in times)
+
     def spend(self, stage: str, since: float) -> None:
         """Book the time since `since` under a stage."""
         self.timings[stage] += time.perf_counter() - since
@@ -41,8 +50,9 @@ class Assembly:
     def word_times(self, phonemes: Phonemes) -> list[WordTime]:
         """When each word is said; a word without tokens gets no time of its own."""
         spans: dict[int, tuple[float, float]] = {}
-        for item, begin in zip(self.alignment, self.times, strict=True):
+        for item, begin, end in zip(self.alignment, self.times, self.ends, strict=True):
             word = phonemes.items[item].word
             if word >= 0:
-                spans[word] = (spans.get(word, (begin, 0.0))[0], begin + TOKEN_SECONDS)
+                first = spans.get(word, (begin, 0.0))[0]
+                spans[word] = (first, max(first, end))
         return timed_words(phonemes, spans)

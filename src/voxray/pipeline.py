@@ -198,8 +198,8 @@ class Job:
         finally:
             spans.close()
         self.made.timings["tokens"] += spans.seconds
-        yield from self._pause(edits.closing_ms)
         self._book(piece, decoder, sound, begun_at - trimmer.lead / self.made.rate)
+        yield from self._pause(edits.closing_ms)
 
     def _sounded(
         self,
@@ -274,7 +274,7 @@ class Job:
         path = self._path(piece, decoder, sound)
         made.alignment.extend(piece.items[phoneme] for phoneme in path)
         floor = max(0.0, zero)
-        made.times.extend(max(floor, zero + start / made.rate) for start in sound.starts)
+        made.place([max(floor, zero + start / made.rate) for start in sound.starts])
         made.warnings.extend(self._faults(decoder))
 
     def _path(self, piece: Piece, decoder: TokenDecoder, sound: PieceDecoder) -> list[int]:
