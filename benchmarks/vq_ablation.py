@@ -31,9 +31,10 @@ import numpy as np
 import parselmouth
 import torch
 import typer
+from torch import Tensor
 
 from voxray import audio
-from voxray.bundle import BUILTIN, Bundle
+from voxray.bundle import BUILTIN, MEMORY_SECONDS, Bundle
 from voxray.evaluate import metrics
 from voxray.evaluate.fewshot import voice_wave
 from voxray.evaluate.named import NamedJudges
@@ -101,12 +102,14 @@ def codes_of(tokens: np.ndarray, entry: Entry) -> np.ndarray:
     return tokens[first : first + entry.samples // 960].astype(np.int64)
 
 
-def remembered(bundle: Bundle, wave: np.ndarray, units: np.ndarray) -> Memory | None:
+def remembered(bundle: Bundle, wave: np.ndarray, units: np.ndarray, speaker: Tensor) -> Memory:
     """The reference's frames with the store's own units: those of the bypass have another codebook."""
-    memory = bundle.memory(wave, RATE)
-    if memory is None:
-        return None
-    return Memory(torch.from_numpy(units)[None, : memory.tokens.shape[1]], memory.latents)
+    heard = wave[: MEMORY_SECONDS * RATE]
+    latents = bundle.latents(heard * audio.speech_gain(heard))
+    count = min(len(units), latents.shape[2] // 2)
+    memory = Memory(torch.from_numpy(units[None, :count]), latents[..., : 2 * count].clone())
+    with torch.inference_mode():
+        return bundle.generator.calibrated(memory, speaker[None], bundle.silent_text[0])
 
 
 def held_waves(bundle: Bundle, store: Path, seed: int) -> list[tuple[np.ndarray, np.ndarray, str]]:
@@ -116,7 +119,8 @@ def held_waves(bundle: Bundle, store: Path, seed: int) -> list[tuple[np.ndarray,
     train = [e for e in corpus.entries if e.split == "train"]
     wave = voice_wave(corpus, train)
     speaker = bundle.speaker_vector(wave, RATE)
-    memory = remembered(bundle, wave, np.concatenate([codes_of(tokens, e) for e in train]))
+    units = np.concatenate([codes_of(tokens, e) for e in train])
+    memory = remembered(bundle, wave, units, speaker)
     made = []
     for entry in corpus.entries:
         if entry.split != "dev":
@@ -340,6 +344,7 @@ def main(
     ] = None,
     steps: Annotated[int, typer.Option(help="Of each run.")] = 120,
     rate: Annotated[float, typer.Option(help="Learning rate.")] = 2e-4,
+    batch: Annotated[int, typer.Option(help="Segments of 1 s in a step.")] = 4,
     seeds: Annotated[int, typer.Option(help="How many.")] = SEEDS,
     share: Annotated[str, typer.Option(help="Of the speakers: 1/3.")] = "0/1",
     as_kept: Annotated[bool, typer.Option("--table", help="Of the rows kept so far.")] = False,
@@ -358,9 +363,9 @@ def main(
     heard = comparing.ears(persons, judges, keep and keep / "ears.json")
     config = Tuning(
         generator_steps=4 if quick else steps, check_every=1000, words=0.0, minutes=5.0,
-        generator_rate=rate, batch=2 if quick else 4,
+        generator_rate=rate, batch=2 if quick else batch,
     )  # fmt: skip
-    what = f"weights {comparing.weights_of(homes.values())}, {config.generator_steps} steps, rate {rate}"
+    what = f"weights {comparing.weights_of(homes.values())}, {config.generator_steps} steps of {config.batch}, rate {rate}"
     kept = comparing.Kept(keep / "rows.jsonl" if keep else None, Row, what)
     persons = [] if as_kept else comparing.mine(share, persons)
     with tempfile.TemporaryDirectory() as temporary:
