@@ -31,6 +31,7 @@ from voxray.tokens.content import ContentEncoder, Readout
 
 from .adapters import adapt, merge
 from .autoencoder import spectral_loss
+from .feed import half
 from .gpt import GPTTraining, Sequences, gpt_losses
 from .label import check_front_end
 from .listening import Listener, words_loss
@@ -116,7 +117,7 @@ def generator_losses(
     wave, f0, band = batch[0], batch[5], batch[6]
     dice = torch.Generator().manual_seed(step)
     out, speaker, pattern = predict(model, batch, dice, spoil)
-    with torch.autocast("cpu", torch.bfloat16):
+    with half(wave.device):
         z = model.flow.inverse(out.mean, out.mask, speaker)
         fine = model.detailed(z, model.features(batch[1]), model.heard(memory_of(batch)))
         made = model.decoder(fine, None, torch.randn(wave.shape, generator=dice), f0)
