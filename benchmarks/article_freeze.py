@@ -97,8 +97,8 @@ def settings(quick: bool, small: bool, steps: int) -> ArticleTraining:
     """Of every run; seeds and arms apart."""
     model = SMALL if quick or small else ArticleConfig()
     return ArticleTraining(
-        model=model, steps=6 if quick else steps, validate_every=2 if quick else max(1, steps // 12),
-        warmup=min(100, steps // 6 + 1), save_every=20, batch=2 if quick or small else 4,
+        model=model, steps=6 if quick else steps, validate_every=2 if quick else max(1, steps // 20),
+        patience=2, gain=0.01, held=1 if quick else 4, warmup=min(100, steps // 6 + 1), save_every=20, batch=2 if quick or small else 4,
         lm=LanguageTraining(steps=4 if quick else 100 if small else 400),
     )  # fmt: skip
 

@@ -52,6 +52,7 @@ class ArticleTraining(Schedule):
     kl: float = 0.05
     duration: float = 0.5
     validate_every: int = 100
+    held: int = 4  # batches that a validation takes the mean of
 
 
 def train_article(
@@ -65,8 +66,11 @@ def train_article(
     losses = _losses(article, encoder, clips, config)
 
     def validate() -> dict[str, float]:
-        parts = article_losses(article, encoder, held.batch(np.random.default_rng(0)), 0)
-        rows = {name: float(value) for name, value in parts.items()}
+        found = [
+            article_losses(article, encoder, held.batch(np.random.default_rng((0, n))), n)
+            for n in range(config.held)
+        ]
+        rows = {name: float(np.mean([float(f[name]) for f in found])) for name in found[0]}
         return {"loss": rows["spectrum"] + config.kl * rows["kl"], **rows}
 
     task = Task(
