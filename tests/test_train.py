@@ -15,7 +15,7 @@ from torch import nn
 
 from voxray.config import GPTConfig
 from voxray.train import run as run_module
-from voxray.train.feed import place
+from voxray.train.feed import half, place
 from voxray.train.gpt import GPTTraining, train_gpt
 from voxray.train.run import Run, Schedule, Task, fit
 from voxray.train.said import write_said
@@ -219,3 +219,13 @@ def test_what_the_gpt_would_say_is_written_and_spoils_tokens(store: Path, tmp_pa
     mixed = spoilt(rows, other, 0.4, torch.Generator().manual_seed(0))
     assert 0.15 < float(mixed.float().mean()) < 0.45
     assert 4 <= int((mixed.sum(1) == 0).sum()) <= 20  # about a fourth of the rows stays whole
+
+
+@pytest.mark.parametrize(("capability", "halves"), [("AVX2", False), ("AVX512", True)])
+def test_bfloat16_is_used_only_where_the_processor_has_it(
+    capability: str, halves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    with half(torch.device("cpu")):
+        made = torch.nn.Linear(4, 4)(torch.zeros(1, 4))
+    assert made.dtype == (torch.bfloat16 if halves else torch.float32)
