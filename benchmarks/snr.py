@@ -2,12 +2,12 @@
 
     python benchmarks/snr.py --quick                    # 2 references, white noise, 2 levels: does it run
     python benchmarks/snr.py --json out.json --keep rows.jsonl   # 20 references, 4 disturbances; resumes
-    python benchmarks/snr.py --cleaned                  # each voice again, its reference cleaned first
+    python benchmarks/snr.py --before                   # at two levels once more without the denoiser: before and after
     python benchmarks/snr.py --model DIR --against DIR  # before and after training against noise
 
 The cleanest readers (LibriSpeech test-other, LibriSpeech dev, LJSpeech; nobody the model learnt from) give one
 reference each. It is disturbed (white noise, babble of other speakers, breath between the words, reverberation
-down to the direct-to-reverberant ratio), becomes a voice, and says a sentence, another one for each speaker, with
+down to the direct-to-reverberant ratio), becomes a voice as `Voice` makes it (below 30 dB heard through the denoiser), and says a sentence, another one for each speaker, with
 one seed. Similarity is to other, clean speech of the speaker, normalised by impostors. `lost 10 %` is the SNR at
 which a measure has fallen to nine tenths of its clean value, by straight lines, with an interval over speakers;
 the losses in "What a noisy reference costs" are what `Voice` warns with.
@@ -27,22 +27,23 @@ import torch
 import typer
 from quality import TEXTS
 
+from voxray import audio
 from voxray.bundle import BUILTIN, Bundle
+from voxray.cleaning import cleaned
 from voxray.evaluate import metrics, sets
 from voxray.evaluate.named import NamedJudges
-from voxray.train.cleaning import cleaned
-from voxray.voice import Voice
+from voxray.voice import CLEANED_DB, Voice
 
 LEVELS = (10.0, 0.0, 20.0, 5.0, 30.0)  # in the order in which a run that is cut off leaves them
 CLEAN = 60.0  # nothing added
 OWN_DB = 40.0  # what noise the clean references have themselves, about: where their points stand on a curve
 LEAST_LEVELS = 3  # points that make a curve
-LEAST_CLEANED = 5  # rows of cleaned references that make a table
-CLEANED_LEVELS = (10.0,)  # where the cleaned references are measured, too
+LEAST_BEFORE = 5  # rows of references as they were recorded that make a table
+BEFORE_LEVELS = (10.0, 20.0)  # where they are measured, too
 REFERENCES, SEED = 20, 1
 CORPORA = ("librispeech-test-other", "librispeech-train-clean-100", "ljspeech")
 MEASURES = ("similarity", "natural", "right")
-CLEANED = ", cleaned"  # behind a model's name
+BEFORE = ", as recorded"  # behind a model's name: heard without the denoiser
 WARNED = {
     10.0: 5.0,
     20.0: 10.0,
@@ -98,7 +99,7 @@ def disturbed(
 
 @dataclass(frozen=True)
 class Row:
-    """One voice: from one reference, disturbed (and cleaned, where `model` says so)."""
+    """One voice: from one reference, disturbed (and heard as it was recorded, where `model` says so)."""
 
     model: str
     kind: str
@@ -140,11 +141,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model under a name, and whether references are cleaned for it."""
+    """A model under a name, and whether noisy references are cleaned for it."""
 
     name: str
     bundle: Bundle
-    clean: bool = False
+    clean: bool = True
 
 
 def measure(
@@ -178,7 +179,8 @@ def one(
     ear: comparing.Ear, judges: NamedJudges,
 ) -> Row:  # fmt: skip
     """Clone one reference, say a sentence, judge it."""
-    wave = cleaned(wave, sets.RATE) if subject.clean else wave
+    noisy = audio.snr_db(wave, sets.RATE) < CLEANED_DB
+    wave = cleaned(wave, sets.RATE) if subject.clean and noisy else wave
     voice = Voice.heard("noisy", wave, sets.RATE, subject.bundle)
     spoken = comparing.speak([(text, "en")], voice, subject.bundle, judges, ear, SEED)
     near = float(np.nanmean(list(ear.normalised(spoken.mean_similarity).values())))
@@ -202,7 +204,7 @@ def values(
 
 def settings(rows: Sequence[Row]) -> list[tuple[str, str, list[float]]]:
     """(model, kind, levels, the clean one first) of all curves."""
-    curved = [r for r in rows if r.kind != "clean" and not r.model.endswith(CLEANED)]
+    curved = [r for r in rows if r.kind != "clean" and not r.model.endswith(BEFORE)]
     pairs = dict.fromkeys((r.model, r.kind) for r in curved)
     return [
         (model, kind, [CLEAN, *sorted({r.level for r in rows if (r.model, r.kind) == (model, kind)})[::-1]])
@@ -210,17 +212,17 @@ def settings(rows: Sequence[Row]) -> list[tuple[str, str, list[float]]]:
     ]  # fmt: skip
 
 
-def cleaned_table(rows: Sequence[Row]) -> str:
-    """What cleaning the reference before it is cloned changes, paired by speaker."""
+def before_table(rows: Sequence[Row]) -> str:
+    """What hearing references through the denoiser changes, paired by speaker."""
     lines = [
-        "| disturbance | dB | measure | as it is | cleaned | difference [95 %] | n |",
+        "| disturbance | dB | measure | as recorded | cleaned | difference [95 %] | n |",
         "|" + "---|" * 7,
     ]
-    cases = dict.fromkeys((r.model, r.kind, r.level) for r in rows if r.model.endswith(CLEANED))
+    cases = dict.fromkeys((r.model, r.kind, r.level) for r in rows if r.model.endswith(BEFORE))
     for model, kind, level in cases:
         for name in MEASURES:
-            after = values(rows, model, kind, level, name)
-            before = values(rows, model.removesuffix(CLEANED), kind, level, name)
+            before = values(rows, model, kind, level, name)
+            after = values(rows, model.removesuffix(BEFORE), kind, level, name)
             both = sorted(set(before) & set(after))
             if both:
                 pair = [before[s] for s in both], [after[s] for s in both]
@@ -370,8 +372,8 @@ def tables(rows: Sequence[Row], found: list[dict[str, Any]], model: str) -> dict
     third = ["| below dB | what `Voice` says |", "|---|---|"]
     third += [f"| {limit:.0f} | {cost} |" for limit, cost in costs(rows, model)]
     made = {"A tenth lost": "\n".join(first), "What a noisy reference costs": "\n".join(third)}
-    if sum(r.model.endswith(CLEANED) for r in rows) >= LEAST_CLEANED:
-        made["Cleaned before it is cloned"] = cleaned_table(rows)
+    if sum(r.model.endswith(BEFORE) for r in rows) >= LEAST_BEFORE:
+        made["Before and after the denoiser"] = before_table(rows)
     return made | {"All figures": "\n".join(second)}
 
 
@@ -406,7 +408,7 @@ def main(
     keep: Annotated[Path | None, typer.Option(help="Rows, as they come; resumes.")] = None,
     model: Annotated[Path | None, typer.Option(help="A model's folder.")] = None,
     against: Annotated[Path | None, typer.Option(help="Another, to compare with.")] = None,
-    clean: Annotated[bool, typer.Option("--cleaned", help="Cleaned references, too.")] = False,
+    before: Annotated[bool, typer.Option("--before", help="Without the denoiser, too.")] = False,
     share: Annotated[str, typer.Option(help="Of the references: 1/4.")] = "0/1",
     as_kept: Annotated[bool, typer.Option("--table", help="Of the rows kept so far.")] = False,
     references: Annotated[int, typer.Option(help="How many.")] = REFERENCES,
@@ -427,9 +429,9 @@ def main(
         bundle = Bundle.load(folder)
         subject = Subject(folder.name, bundle)
         measure(subject, persons, heard, replace(plan, levels=plan.levels[:3]), judges, kept)
-        if clean:  # what cleaning at the time of cloning gives back
-            fewer = replace(plan, levels=CLEANED_LEVELS)
-            other = Subject(f"{folder.name}{CLEANED}", bundle, clean=True)
+        if before:
+            fewer = replace(plan, levels=BEFORE_LEVELS)
+            other = Subject(f"{folder.name}{BEFORE}", bundle, clean=False)
             measure(other, persons, heard, fewer, judges, kept)
         measure(subject, persons, heard, plan, judges, kept)
     name, found = folders[0].name, curves(kept.rows)

@@ -21,6 +21,7 @@ RANKS = (
         "sampling",
         "bundle",
         "checkpoint",
+        "cleaning",
         "convert",
         "pretrained",
         "hub",

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from . import audio
 from .bundle import MEMORY_SECONDS, Bundle
+from .cleaning import cleaned
 from .models.memory import Memory
 from .pieces import closed
 
@@ -36,6 +37,7 @@ OPTIONAL = frozenset(
 SHORTEST, RECOMMENDED, LONGEST = 1.0, 3.0, 30.0  # seconds
 LONGEST_STYLE = 15.0  # a prompt takes the room of what can be said in one breath
 NOISY_DB, HOPELESS_DB = 20.0, 5.0
+CLEANED_DB = 30.0  # SNR below which a recording is heard without its noise
 CLIPPED, ECHOING_SECONDS, LEAST_SPEECH = 0.001, 0.8, 0.5
 MOST_TOKENS = 25 * MEMORY_SECONDS  # remembered of a reference
 NOISE_COST: tuple[
@@ -119,16 +121,18 @@ class Voice:
         model: Bundle | None = None,
         licence: str = "",
         card: str = "",
+        clean: bool = True,
     ) -> Voice:
         """Clone a voice from 3-30 s of speech in any common format.
 
         With a `transcript`, the manner of speaking is taken too: from the recording itself, or
-        from a `style` recording (of which it is then the transcript).
+        from a `style` recording (of which it is then the transcript). A noisy recording is heard
+        without its noise (`cleaning.py`), unless `clean` is False.
         """
         if style is not None and not transcript:
             raise ValueError("a style reference needs its transcript")
         models = model or Bundle.builtin()
-        reference = prepare(*audio.read_audio(path), str(path))
+        reference = prepare(*audio.read_audio(path), str(path), clean)
         for note in reference.notes:
             warnings.warn(note, VoiceWarning, stacklevel=2)
         voice = Voice.heard(
@@ -144,14 +148,15 @@ class Voice:
         )
         if not transcript:
             return voice
-        return voice.with_style(path if style is None else style, transcript, model=models)
+        manner = path if style is None else style
+        return voice.with_style(manner, transcript, model=models, clean=clean)
 
     def with_style(
-        self, path: str | Path, transcript: str, *, model: Bundle | None = None
+        self, path: str | Path, transcript: str, *, model: Bundle | None = None, clean: bool = True
     ) -> Voice:
         """The same speaker in the manner of another recording (up to 15 s, with transcript)."""
         models = model or Bundle.builtin()
-        reference = prepare(*audio.read_audio(path), str(path))
+        reference = prepare(*audio.read_audio(path), str(path), clean)
         wave, rate = reference.heard_by(models), reference.rate
         if len(wave) > LONGEST_STYLE * rate:
             raise ValueError(
@@ -351,13 +356,16 @@ class Reference:
     rate: int  # of both
     measured: dict[str, float]
     notes: list[str]
+    clean: bool = True  # whether noise is taken away before a model hears it
 
     def heard_by(self, models: Bundle) -> np.ndarray:
-        """The part that a model was trained to hear."""
-        return self.speech if models.trims else self.wave
+        """The part that a model was trained to hear, without its noise where it is noisy."""
+        wave = self.speech if models.trims else self.wave
+        noisy = self.clean and self.measured["snr_db"] < CLEANED_DB
+        return cleaned(wave, self.rate) if noisy else wave
 
 
-def prepare(wave: np.ndarray, rate: int, name: str) -> Reference:
+def prepare(wave: np.ndarray, rate: int, name: str, clean: bool = True) -> Reference:
     """Judge a reference wave [N]; ValueError says why it cannot become a voice."""
     if len(wave) < SHORTEST * rate:
         raise ValueError(
@@ -386,7 +394,7 @@ def prepare(wave: np.ndarray, rate: int, name: str) -> Reference:
         "reverberation_seconds": round(report.reverberation_seconds, 2),
         "loudness": round(report.loudness, 1),
     }
-    return Reference(wave, speech, rate, measured, notes)
+    return Reference(wave, speech, rate, measured, notes, clean)
 
 
 def _notes(name: str, seconds: float, report: audio.RecordingReport) -> list[str]:

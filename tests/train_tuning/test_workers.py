@@ -11,8 +11,6 @@ import pytest
 import soundfile
 
 from conftest import speechlike
-from voxray import audio
-from voxray.train.cleaning import cleaned
 from voxray.train.prepare import prepare
 from voxray.train.store import Store
 from voxray.train.workers import ahead
@@ -75,14 +73,3 @@ def test_a_store_is_the_same_for_any_number_of_workers(tmp_path: Path) -> None:
     one, two = (Store(tmp_path / f"s{n}") for n in (1, 2))
     assert one.entries == two.entries
     assert np.array_equal(one.wave, two.wave)
-
-
-def test_noise_is_lowered_and_clean_speech_is_left() -> None:
-    clean = speechlike(4.0)
-    noise = np.random.default_rng(1).standard_normal(len(clean)).astype(np.float32)
-    noisy = clean + 0.1 * float(clean.std()) * 3.0 * noise
-    better = cleaned(noisy, 16_000)
-    assert audio.snr_db(better, 16_000) > audio.snr_db(noisy, 16_000) + 5
-    assert np.square(better - clean).mean() < 0.7 * np.square(noisy - clean).mean()
-    same = cleaned(clean, 16_000)
-    assert np.square(same - clean).mean() < 0.02 * np.square(clean).mean()

@@ -1,4 +1,4 @@
-"""`voxray train content|generator|gpt|article|bundle|restart`: one stage on a store, settings as JSON."""
+"""`voxray train content|generator|gpt|article|denoiser|bundle|restart`: one stage on a store, settings as JSON."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class Stage(str, Enum):
     generator = "generator"
     gpt = "gpt"
     article = "article"
+    denoiser = "denoiser"
     bundle = "bundle"
     restart = "restart"
 
@@ -75,6 +76,8 @@ def train(
         launch(devices, stages.run_gpt, data, output, given, _say, accelerator=accelerator)
     elif stage is Stage.article:
         launch(devices, stages.run_article, data, output, given, _say, accelerator=accelerator)
+    elif stage is Stage.denoiser:
+        launch(devices, stages.run_denoiser, data, output, given, _say, accelerator=accelerator)
     elif stage is Stage.restart:
         restart.run_restart(data, output, model, speakers, _say, accelerator)
     else:

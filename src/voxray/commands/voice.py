@@ -33,6 +33,9 @@ def make(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write the voice here instead.")
     ] = None,
+    raw: Annotated[
+        bool, typer.Option("--as-recorded", help="Leave the noise of a noisy recording in.")
+    ] = False,
     consent: Annotated[
         Path | None, typer.Option(help="The speaker reading the prompt of `voxray trust prompt`.")
     ] = None,
@@ -54,8 +57,9 @@ def make(
     target = own_voice(name) if output is None else output
     models = None if model is None else tts.pipeline(model).models
     voice = Voice.from_file(
-        recording, transcript, style=style, name=name, model=models, licence=licence, card=card
-    )
+        recording, transcript, style=style, name=name, model=models, licence=licence, card=card,
+        clean=not raw,
+    )  # fmt: skip
     if output is None:
         target.parent.mkdir(parents=True, exist_ok=True)
     if consent is not None and number is not None:

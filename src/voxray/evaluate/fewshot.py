@@ -24,9 +24,9 @@ from torch.nn.utils import parametrize
 
 from .. import audio
 from ..bundle import BASE_FIELDS, DEFAULT, Bundle, home
+from ..cleaning import cleaned
 from ..engine import save, tts
 from ..synthesis import Synthesis
-from ..train.cleaning import cleaned
 from ..train.clips import NOISY_DB, ClipReport, report_clips, split
 from ..train.slices import Harvest, Slice, harvest
 from ..train.store import RATE, Entry, Store
@@ -257,7 +257,7 @@ def _prepare(
 
 
 def _cleaned(piece: Slice) -> Slice:
-    """A noisy slice with its steady noise lowered; a clean one as it is."""
+    """A noisy slice without its noise; a clean one as it is."""
     if audio.snr_db(piece.wave, piece.rate) >= NOISY_DB:
         return piece
     return replace(piece, wave=cleaned(piece.wave, piece.rate))

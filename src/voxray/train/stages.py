@@ -3,7 +3,7 @@
 content: hidden.f16 -> encoder, quantiser -> tokens.i16, labels of people's clips by forced alignment.
 generator: posterior and decoder in OUT/copy; prior, flow, speaker in OUT/prior; all of it in OUT/joint; the
 decoder on what the prior says in OUT/polish. A part of no steps is left out.
-gpt: tokens and labels -> GPT. bundle: the three runs -> a folder that speaks.
+gpt: tokens and labels -> GPT. denoiser: what noisy references are heard through. bundle: the three runs -> a folder that speaks.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from .content import (
     train_content,
     write_tokens,
 )
+from .denoiser import DenoiserTraining, train_denoiser
 from .feed import place
 from .finished import settings_of, state_of
 from .gpt import GPTTraining, train_gpt
@@ -93,6 +94,11 @@ def run_gpt(data: Path, out: Path, settings: str, say: Say) -> None:
 def run_article(data: Path, out: Path, settings: str, say: Say) -> None:
     """The `article` preset, all of it."""
     train_article(data, out, ArticleTraining.model_validate_json(settings), say)
+
+
+def run_denoiser(data: Path, out: Path, settings: str, say: Say) -> None:
+    """What noisy references are heard through."""
+    train_denoiser(data, out, DenoiserTraining.model_validate_json(settings), say)
 
 
 def save_model(runs: Path, target: Path) -> None:
