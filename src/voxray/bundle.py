@@ -38,6 +38,7 @@ from voxray.models.gpt import GPT
 from voxray.models.layers import fuse_weight_norm
 from voxray.models.memory import Memory
 from voxray.models.packed import pack_linears, quicken
+from voxray.models.packed_conv import best_kind
 from voxray.models.recorded import record_step
 from voxray.models.student import Student
 from voxray.pretrained import G2PW, ROBERTA, Pretrained
@@ -112,8 +113,9 @@ class Bundle:
         wrong with the folder.
 
         `precision`: "float32" computes as trained; "fast" keeps the GPT's weights as fp16 and, in a
-        published model, decodes in bf16; "int8" also rounds the GPT to 8 bits. None: the model's own
-        choice, "fast" for published models. Only "float32" can be saved or differentiated.
+        published model, decodes in bf16 where the processor multiplies that; "int8" also rounds the GPT to
+        8 bits. None: the model's own choice, "fast" for published models. Only "float32" can be saved or
+        differentiated.
         """
         if precision is not None and precision not in get_args(Precision):
             raise ValueError(f"precision is {precision!r}; choose {', '.join(get_args(Precision))}")
@@ -322,7 +324,9 @@ class FamilyBundle(Bundle):
             fuse_weight_norm(self.generator)
 
     def ready(self, precision: Precision = "float32") -> None:
-        """Bake weight normalisation into the weights; the decoder in bf16 where speed is wanted."""
+        """Bake weight normalisation into the weights; where speed is wanted the decoder in bf16, if the
+        processor multiplies that, and with its channels side by side.
+        """
         super().ready(precision)
         if precision != "float32":
             record_step(self.gpt)
@@ -330,7 +334,7 @@ class FamilyBundle(Bundle):
         fuse_weight_norm(self.generator)
         sound = self.generator.sound
         if precision != "float32" and isinstance(sound, HifiganDecoder):
-            sound.lower()
+            sound.pack(best_kind())
 
     @property
     def silent_text(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""Packed convolutions: the model in bf16, frames kept side by side, sites in their places."""
+"""Packed convolutions: in bf16 or float32, frames kept side by side, sites in their places."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 from voxray.config import HifiganConfig
 from voxray.models import decoder_hifigan
 from voxray.models.decoder_hifigan import HifiganDecoder
-from voxray.models.packed_conv import PackedConv, pack_convs
+from voxray.models.packed_conv import INSTRUCTIONS, PackedConv, best_kind, pack_convs
 from voxray.sites import attach, record, sites
 
 CONFIG = HifiganConfig(
@@ -28,7 +28,7 @@ def decoder(*, low: bool) -> HifiganDecoder:
     for weight in made.parameters():
         weight.data.mul_(4)  # as loud as speech
     if low:
-        made.lower()
+        made.pack(torch.bfloat16)
     return made
 
 
@@ -78,6 +78,38 @@ def test_its_sites_stay_and_can_be_edited() -> None:
     assert [tuple(values[0].shape) for values in seen.values()] == [(1, 8, 48), (1, 4, 96)]
     with attach(low, {"stages.0": lambda x: x.contiguous() * 1.0}):  # another order in memory
         assert torch.allclose(low(z, speaker), wanted, atol=1e-2)
+
+
+@torch.inference_mode()
+def test_packed_in_float32_the_decoder_loses_nothing() -> None:
+    plain, packed = decoder(low=False), decoder(low=False)
+    packed.pack(torch.float32)
+    z, speaker = some(2, 6, 200), some(2, 8, 1)
+    wanted, made = plain(z, speaker), packed(z, speaker)
+    assert isinstance(packed.before, PackedConv)
+    assert (made - wanted).norm() / wanted.norm() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("present", "kind"),
+    [
+        ((), torch.float32),  # AVX2, or AVX512 without bf16: products of bf16 would be imitated
+        (INSTRUCTIONS[:1], torch.bfloat16),
+        (INSTRUCTIONS[1:], torch.bfloat16),
+    ],
+)
+def test_the_processor_says_what_is_fastest(
+    present: tuple[str, ...], kind: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in INSTRUCTIONS:
+        monkeypatch.setattr(torch.cpu, name, lambda name=name: name in present, raising=False)
+    assert best_kind() == kind
+
+
+def test_a_torch_that_does_not_know_its_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in INSTRUCTIONS:
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert best_kind() == torch.float32
 
 
 def test_what_is_no_plain_convolution_stays() -> None:

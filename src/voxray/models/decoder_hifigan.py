@@ -115,7 +115,8 @@ class HifiganDecoder(nn.Module):
 
     def _at_once(self, frames: int) -> int | None:
         """How many frames to compute at once; None: all. Kernels in bf16 are made anew for every length."""
-        if not isinstance(self.before, PackedConv) or any(site.live for site in self.stages):
+        lowered = self.before.weight.dtype == torch.bfloat16
+        if not lowered or any(site.live for site in self.stages):
             return None
         fitting = [size for size in BLOCKS if 2 * self.reach < size <= frames]
         return fitting[0] if fitting else None
@@ -132,7 +133,7 @@ class HifiganDecoder(nn.Module):
         return torch.cat(parts, dim=2)  # [B, 1, T * hop]
 
     def _sound(self, z: Tensor, speaker: Tensor | None) -> Tensor:
-        kind = self.before.weight.dtype  # bf16 after `lower`
+        kind = self.before.weight.dtype
         x = self.before(z.to(kind))  # [B, C, T]
         if self.condition is not None and speaker is not None:
             x = x + self.condition(speaker.to(kind))
@@ -141,14 +142,14 @@ class HifiganDecoder(nn.Module):
         x = F.leaky_relu(x).to(self.after.weight.dtype)
         return torch.tanh(self.after(x))  # the last slope is .01, as published
 
-    def lower(self) -> None:
-        """Compute in bf16, the last convolution in float32; sound still comes out as float32."""
+    def pack(self, kind: torch.dtype) -> None:
+        """For speaking only: compute in `kind`, the last convolution in float32; sound comes out as float32."""
         fuse_weight_norm(self)
-        pack_convs(self.upsampling)
+        pack_convs(self.upsampling, kind)
         if isinstance(self.before, nn.Conv1d):
-            self.before = PackedConv(self.before)
+            self.before = PackedConv(self.before, kind)
         if self.condition is not None:
-            self.condition.to(torch.bfloat16)
+            self.condition.to(kind)
 
     def speak(self, z: Tensor, speaker: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """As `IstftDecoder.speak`; no noise is used and no F0 known ([B, 0])."""
