@@ -31,6 +31,7 @@ from voxray.audio.published import (
     vocoder_mel,
 )
 from voxray.config import BundleConfig, GPTConfig, MatchingGeneratorConfig
+from voxray.heap import trim
 from voxray.models.decoder_hifigan import HifiganDecoder
 from voxray.models.generator import Generator
 from voxray.models.generator_matching import MatchingGenerator
@@ -125,7 +126,7 @@ class Bundle:
                 f"there is no model {str(folder)!r}: name its folder, or one in the package "
                 f"({', '.join(builtin_models()) or 'there are none'})"
             )
-        raw, state = checkpoint.load(folder)
+        raw, state = checkpoint.load(folder, widened=False)
         config = BundleConfig(**raw)
         rounded, hashed = checkpoint.rounded_parts(folder), checkpoint.weights_hash(folder)
         if config.base:
@@ -140,6 +141,7 @@ class Bundle:
         del state  # as large as the model
         bundle.ready(precision or bundle.default_precision)
         bundle.weights_hash, bundle.rounded = hashed, rounded
+        trim()
         return bundle
 
     @classmethod
@@ -416,7 +418,7 @@ def _others(base: Path, given: Mapping[str, Tensor], config: BundleConfig) -> di
 
     Other weights than those it was learnt with will do while text and tokens mean the same.
     """
-    raw, state = checkpoint.load(base)
+    raw, state = checkpoint.load(base, widened=False)
     theirs = BundleConfig(**raw)
     if theirs.base:
         raise ValueError(f"{base.name!r}, the base of {config.name!r}, needs a base itself")

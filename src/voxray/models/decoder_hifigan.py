@@ -20,10 +20,9 @@ from voxray.models.packed_conv import PackedConv, pack_convs
 from voxray.sites import Site
 
 SLOPE = 0.1
-BLOCKS = (
-    96,
-    48,
-)  # frames at once in bf16: a length seen for the first time costs more than its sound
+# Frames at once, packed. In bf16 a length that is seen for the first time costs more than its sound; in
+# float32 a long one takes a gigabyte.
+BLOCKS = {torch.bfloat16: (96, 48), torch.float32: (192,)}
 
 
 class ResidualBlock(nn.Module):
@@ -37,7 +36,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for wide, narrow in zip(self.wide, self.narrow, strict=True):
             hidden = wide(F.leaky_relu(x, SLOPE))
-            x = x + narrow(F.leaky_relu(hidden, SLOPE))
+            x = narrow(F.leaky_relu_(hidden, SLOPE)).add_(x)
         return x
 
 
@@ -67,8 +66,8 @@ class Stage(nn.Module):
         x = self.up(F.leaky_relu(x, SLOPE))  # [B, C/2, T * rate]
         total = self.blocks[0](x)
         for block in list(self.blocks)[1:]:
-            total = total + block(x)
-        return total / len(self.blocks)
+            total += block(x)
+        return total.div_(len(self.blocks))
 
 
 class HifiganDecoder(nn.Module):
@@ -114,11 +113,11 @@ class HifiganDecoder(nn.Module):
         return self._sound(z, speaker) if size is None else self._in_blocks(z, speaker, size)
 
     def _at_once(self, frames: int) -> int | None:
-        """How many frames to compute at once; None: all. Kernels in bf16 are made anew for every length."""
-        lowered = self.before.weight.dtype == torch.bfloat16
-        if not lowered or any(site.live for site in self.stages):
+        """How many frames to compute at once; None: all."""
+        if not isinstance(self.before, PackedConv) or any(site.live for site in self.stages):
             return None
-        fitting = [size for size in BLOCKS if 2 * self.reach < size <= frames]
+        sizes = BLOCKS[self.before.weight.dtype]
+        fitting = [size for size in sizes if 2 * self.reach < size <= frames]
         return fitting[0] if fitting else None
 
     def _in_blocks(self, z: Tensor, speaker: Tensor | None, size: int) -> Tensor:

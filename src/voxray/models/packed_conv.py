@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from voxray.models.packed import parents
+
 Conv = nn.Conv1d | nn.ConvTranspose1d
 INSTRUCTIONS = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # of torch.cpu
 
@@ -59,7 +61,7 @@ class PackedConv(nn.Module):
 def pack_convs(model: nn.Module, kind: torch.dtype = torch.bfloat16) -> int:
     """Replace the plain convolutions of a model, in place; how many there were."""
     count = 0
-    for parent in list(model.modules()):
+    for parent in parents(model):
         for name, child in list(parent.named_children()):
             if isinstance(child, (nn.Conv1d, nn.ConvTranspose1d)) and _is_plain(child):
                 setattr(parent, name, PackedConv(child, kind))
