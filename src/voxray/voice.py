@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from . import audio
+from .audio.published import check_length
 from .bundle import MEMORY_SECONDS, Bundle
 from .models.memory import Memory
 from .pieces import closed
@@ -129,11 +130,12 @@ class Voice:
             raise ValueError("a style reference needs its transcript")
         models = model or Bundle.builtin()
         reference = prepare(*audio.read_audio(path), str(path))
+        wave = reference.heard_by(models)
         for note in reference.notes:
             warnings.warn(note, VoiceWarning, stacklevel=2)
         voice = Voice.heard(
             name or Path(path).stem,
-            reference.heard_by(models),
+            wave,
             reference.rate,
             models,
             source=Path(path).name,
@@ -353,8 +355,11 @@ class Reference:
     notes: list[str]
 
     def heard_by(self, models: Bundle) -> np.ndarray:
-        """The part that a model was trained to hear."""
-        return self.speech if models.trims else self.wave
+        """The part that a model was trained to hear; ValueError if that is the whole and has another length."""
+        if models.trims:
+            return self.speech
+        check_length(self.wave, self.rate)
+        return self.wave
 
 
 def prepare(wave: np.ndarray, rate: int, name: str) -> Reference:
