@@ -67,6 +67,7 @@ GOALS = {  # figure: (bound, at most)
 DEFAULT = "fast"
 FAST = ("fast", "int8")
 FLOOR_DB = -80.0
+APART = "\n# Measured apart"  # where hand-made tables begin
 STEPS = 100  # of the token loop, each time
 
 
@@ -397,6 +398,13 @@ def page(
     return "\n".join(lines) + "\n", missed
 
 
+def measured_apart(page: Path) -> str:
+    """What a page holds besides the benchmark's tables; it stays."""
+    old = page.read_text(encoding="utf-8") if page.is_file() else ""
+    _, mark, rest = old.partition(APART)
+    return mark + rest
+
+
 def facts_of(threads: int, clock: str, note: str, load_before: float) -> dict[str, str]:
     """What stands above the tables."""
     facts = {k: v for k, v in facts_of_run().items() if k != "judges"}
@@ -491,7 +499,8 @@ def main(
     print(text)
     if not quick:
         RESULTS.mkdir(parents=True, exist_ok=True)
-        (RESULTS / "family_speed.md").write_text(text, encoding="utf-8")
+        target = RESULTS / "family_speed.md"
+        target.write_text(text + measured_apart(target), encoding="utf-8")
     if out is not None:
         record = {"facts": facts, "figures": found, "runs": [asdict(run) for run in runs]}
         out.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
