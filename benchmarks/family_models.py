@@ -19,9 +19,11 @@ from voxray.bundle import Bundle, FamilyBundle
 from voxray.config import BundleConfig
 from voxray.convert import presets
 from voxray.convert.family import build_generator, build_gpt, build_quantiser
+from voxray.models.packed_conv import best_kind
 
 ROOT = Path(__file__).resolve().parents[1]
 PARITY = Path(os.environ.get("VOXRAY_PARITY", ROOT.parent / "shared" / "parity"))
+KIND = str(best_kind()).removeprefix("torch.")  # bfloat16 where the processor multiplies that
 TABLES = {"v2": "s2_v2.json", "v2proplus": "s2_v2ProPlus.json"}
 
 
@@ -30,7 +32,8 @@ def settings_of() -> dict[str, str]:
     return {
         "plain": "eager float32, weight norm computed in every pass, cache concatenated",
         "float32": "weight norm folded, cache allocated ahead",
-        "fast": "GPT weights packed as fp16, decoder in bf16, steps recorded (the default of published models)",
+        "fast": "GPT weights packed as fp16, steps recorded; the decoder's channels side by side, in "
+        f"{KIND} here (the default of published models)",
         "int8": "as fast, but the GPT's weights and inputs rounded to 8 bits",
     }
 
@@ -75,7 +78,8 @@ def random_encoders(folder: Path) -> Path:
 
     from voxray.pretrained import HUBERT, ROBERTA
 
-    HubertModel(HubertConfig()).save_pretrained(folder / HUBERT)
+    # The published files are fp16.
+    HubertModel(HubertConfig()).half().save_pretrained(folder / HUBERT)
     large = BertConfig(
         vocab_size=21128,
         hidden_size=1024,
@@ -83,7 +87,7 @@ def random_encoders(folder: Path) -> Path:
         num_attention_heads=16,
         intermediate_size=4096,
     )
-    BertModel(large).save_pretrained(folder / ROBERTA)
+    BertModel(large).half().save_pretrained(folder / ROBERTA)
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *map(chr, range(0x4E00, 0x9000))]
     listed = folder / ROBERTA / "vocab.txt"
     listed.write_text("\n".join(words[:21128]), encoding="utf-8")

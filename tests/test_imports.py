@@ -15,7 +15,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "voxray"
 RANKS = (
-    {"audio", "config", "sites", "sharing", "notes", "rounding"},
+    {"audio", "config", "sites", "sharing", "notes", "rounding", "heap"},
     {"text", "tokens", "models"},
     {
         "sampling",

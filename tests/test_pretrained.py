@@ -78,6 +78,18 @@ def test_packed_roberta_is_close(folder: Path) -> None:
     assert torch.allclose(packed("今天", [(0, 1), (1, 2)]), wanted, atol=1e-3)
 
 
+@pytest.mark.skipif(not can_pack(), reason="this processor has no packed kernels")
+def test_packed_encoders_are_not_held_both_at_once(folder: Path) -> None:
+    wave = torch.randn(16_000, generator=torch.Generator().manual_seed(0))
+    exact, packed = Pretrained(folder), Pretrained(folder, packed=True)
+    wanted, heard = exact.features(wave), packed.features(wave)
+    assert torch.allclose(heard, wanted, atol=1e-4)
+    for encoders, kept in ((exact, True), (packed, False)):
+        _ = encoders.roberta
+        assert ("hubert" in vars(encoders)) == kept
+    assert torch.equal(packed.features(wave), heard)  # opened again
+
+
 def test_mandarin_features_follow_the_normalised_text(folder: Path) -> None:
     phonemes = PublishedPipeline()("今天很好，said he，他说", "zh")
     config = SimpleNamespace(gpt=SimpleNamespace(context_width=128))

@@ -31,6 +31,7 @@ from voxray.audio.published import (
     vocoder_mel,
 )
 from voxray.config import BundleConfig, GPTConfig, MatchingGeneratorConfig
+from voxray.heap import trim
 from voxray.models.decoder_hifigan import HifiganDecoder
 from voxray.models.generator import Generator
 from voxray.models.generator_matching import MatchingGenerator
@@ -38,6 +39,7 @@ from voxray.models.gpt import GPT
 from voxray.models.layers import fuse_weight_norm
 from voxray.models.memory import Memory
 from voxray.models.packed import pack_linears, quicken
+from voxray.models.packed_conv import best_kind
 from voxray.models.recorded import record_step
 from voxray.models.student import Student
 from voxray.pretrained import G2PW, ROBERTA, Pretrained
@@ -112,8 +114,9 @@ class Bundle:
         wrong with the folder.
 
         `precision`: "float32" computes as trained; "fast" keeps the GPT's weights as fp16 and, in a
-        published model, decodes in bf16; "int8" also rounds the GPT to 8 bits. None: the model's own
-        choice, "fast" for published models. Only "float32" can be saved or differentiated.
+        published model, decodes in bf16 where the processor multiplies that; "int8" also rounds the GPT to
+        8 bits. None: the model's own choice, "fast" for published models. Only "float32" can be saved or
+        differentiated.
         """
         if precision is not None and precision not in get_args(Precision):
             raise ValueError(f"precision is {precision!r}; choose {', '.join(get_args(Precision))}")
@@ -123,7 +126,7 @@ class Bundle:
                 f"there is no model {str(folder)!r}: name its folder, or one in the package "
                 f"({', '.join(builtin_models()) or 'there are none'})"
             )
-        raw, state = checkpoint.load(folder)
+        raw, state = checkpoint.load(folder, widened=False)
         config = BundleConfig(**raw)
         rounded, hashed = checkpoint.rounded_parts(folder), checkpoint.weights_hash(folder)
         if config.base:
@@ -138,6 +141,7 @@ class Bundle:
         del state  # as large as the model
         bundle.ready(precision or bundle.default_precision)
         bundle.weights_hash, bundle.rounded = hashed, rounded
+        trim()
         return bundle
 
     @classmethod
@@ -322,7 +326,9 @@ class FamilyBundle(Bundle):
             fuse_weight_norm(self.generator)
 
     def ready(self, precision: Precision = "float32") -> None:
-        """Bake weight normalisation into the weights; the decoder in bf16 where speed is wanted."""
+        """Bake weight normalisation into the weights; where speed is wanted the decoder in bf16, if the
+        processor multiplies that, and with its channels side by side.
+        """
         super().ready(precision)
         if precision != "float32":
             record_step(self.gpt)
@@ -330,7 +336,7 @@ class FamilyBundle(Bundle):
         fuse_weight_norm(self.generator)
         sound = self.generator.sound
         if precision != "float32" and isinstance(sound, HifiganDecoder):
-            sound.lower()
+            sound.pack(best_kind())
 
     @property
     def silent_text(self) -> list[int]:
@@ -412,7 +418,7 @@ def _others(base: Path, given: Mapping[str, Tensor], config: BundleConfig) -> di
 
     Other weights than those it was learnt with will do while text and tokens mean the same.
     """
-    raw, state = checkpoint.load(base)
+    raw, state = checkpoint.load(base, widened=False)
     theirs = BundleConfig(**raw)
     if theirs.base:
         raise ValueError(f"{base.name!r}, the base of {config.name!r}, needs a base itself")

@@ -94,9 +94,9 @@ def rounded_parts(folder: str | Path) -> tuple[str, ...]:
     return tuple(_read_header(Path(folder))["weights"].get("rounded", ()))
 
 
-def load(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def load(folder: str | Path, *, widened: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The config and the tensors (floats as float32, on the CPU); ValueError names the file that is
-    wrong.
+    wrong. `widened=False` leaves fp16 as it is stored, half as large: for `restore`.
     """
     folder = Path(folder)
     header = _read_header(folder)
@@ -118,7 +118,7 @@ def load(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"{path} holds {len(stored)} of {header['weights']['tensors']} tensors; {_AGAIN}"
         )
     try:
-        state = _all_widened(stored, header["weights"].get("rounded", ()))
+        state = _all_widened(stored, header["weights"].get("rounded", ()), widened)
     except ValueError as error:
         raise ValueError(f"{path}: {error}; {_AGAIN}") from error
     _check_names(state)
@@ -199,8 +199,10 @@ def _all_stored(
     return tensors
 
 
-def _all_widened(stored: Mapping[str, Tensor], rounded: Sequence[str]) -> dict[str, Tensor]:
-    """What was stored, floats as float32; ValueError where the two halves of a rounded matrix do not fit."""
+def _all_widened(
+    stored: Mapping[str, Tensor], rounded: Sequence[str], widened: bool
+) -> dict[str, Tensor]:
+    """What was stored, floats as float32 if `widened`; ValueError where the two halves of a rounded matrix do not fit."""
     state = {}
     scales = {name + SCALE for name, tensor in stored.items() if tensor.dtype == torch.int8}
     for name, tensor in stored.items():
@@ -213,7 +215,7 @@ def _all_widened(stored: Mapping[str, Tensor], rounded: Sequence[str]) -> dict[s
         elif tensor.is_floating_point() and _in_8_bits(name, tensor, rounded):
             raise ValueError(f"{name} is {tensor.dtype}, not int8 as the config says")
         elif name not in scales:
-            state[name] = _widened(tensor)
+            state[name] = _widened(tensor) if widened else tensor
     return state
 
 

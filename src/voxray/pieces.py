@@ -97,10 +97,13 @@ class Script:
             spans = split_breaths(self.text)
         else:
             spans = split_sentences(self.text, PIECE_CHARACTERS, self.pipeline.speaks)
-        if not spans:
-            raise ValueError(SILENT)
+        said = False
         for begin, end in sayable(self.text, spans, self.pipeline.speaks):
-            yield from self._sentence(begin, end)
+            for piece in self._sentence(begin, end):
+                said = said or any(word >= 0 for word in piece.words)
+                yield piece
+        if not said:
+            raise ValueError(f"{SILENT} in language {self.language!r}" if spans else SILENT)
 
     @property
     def _closes(self) -> bool:

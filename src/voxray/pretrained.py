@@ -22,6 +22,7 @@ from voxray.config import SpeakerVerificationConfig
 from voxray.convert.reader import read
 from voxray.convert.rename import adopt
 from voxray.convert.rules_speaker import SPEAKER_VERIFICATION
+from voxray.heap import let_go, trim
 from voxray.models.context import TransformerContext
 from voxray.models.packed import pack_linears
 from voxray.models.speaker_verification import SpeakerVerifier
@@ -40,7 +41,9 @@ def default_folder() -> Path:
 
 
 class Pretrained:
-    """The encoders of one folder; `packed` keeps RoBERTa's weights as fp16."""
+    """The encoders of one folder; `packed` keeps the weights of HuBERT and RoBERTa as fp16, as they were
+    published, and lets HuBERT go when RoBERTa is opened: another voice opens it again.
+    """
 
     def __init__(self, folder: Path | None = None, *, packed: bool = False) -> None:
         self.folder = folder or default_folder()
@@ -74,15 +77,21 @@ class Pretrained:
             raise ValueError(
                 "published models need the transformers library: pip install 'voxray[gptsovits]'"
             ) from missing
-        # The published file is fp16; what it computes with is float32.
-        return HubertModel.from_pretrained(path, local_files_only=True).float().eval()
+        model = HubertModel.from_pretrained(path, local_files_only=True)
+        if self.packed:
+            pack_linears(model, "half", let_go)
+        model = model.float().eval()  # the published file is fp16; what it computes with is float32
+        trim()
+        return model
 
     @cached_property
     def roberta(self) -> TransformerContext:
         """Context features of Mandarin text."""
-        context = TransformerContext.load(str(self._path(ROBERTA)), CONTEXT_LAYER)
-        if self.packed:
-            pack_linears(context.model, "half")
+        place = str(self._path(ROBERTA))
+        if self.packed:  # a voice has been heard by now; both at once are what takes most memory
+            self.__dict__.pop("hubert", None)
+        context = TransformerContext.load(place, CONTEXT_LAYER, packed=self.packed)
+        trim()
         return context
 
     @cached_property

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from . import audio
+from .audio.published import check_length
 from .bundle import MEMORY_SECONDS, Bundle
 from .cleaning import cleaned
 from .models.memory import Memory
@@ -127,17 +128,18 @@ class Voice:
 
         With a `transcript`, the manner of speaking is taken too: from the recording itself, or
         from a `style` recording (of which it is then the transcript). A noisy recording is heard
-        without its noise (`cleaning.py`), unless `clean` is False.
+        without its noise (`cleaning.py`), unless `clean` is False; by published models as it is.
         """
         if style is not None and not transcript:
             raise ValueError("a style reference needs its transcript")
         models = model or Bundle.builtin()
         reference = prepare(*audio.read_audio(path), str(path), clean)
+        wave = reference.heard_by(models)
         for note in reference.notes:
             warnings.warn(note, VoiceWarning, stacklevel=2)
         voice = Voice.heard(
             name or Path(path).stem,
-            reference.heard_by(models),
+            wave,
             reference.rate,
             models,
             source=Path(path).name,
@@ -359,10 +361,14 @@ class Reference:
     clean: bool = True  # whether noise is taken away before a model hears it
 
     def heard_by(self, models: Bundle) -> np.ndarray:
-        """The part that a model was trained to hear, without its noise where it is noisy."""
-        wave = self.speech if models.trims else self.wave
+        """The part that a model was trained to hear, without its noise where it is noisy; the published models hear
+        the whole as it is: ValueError if it has another length than theirs.
+        """
+        if not models.trims:
+            check_length(self.wave, self.rate)
+            return self.wave
         noisy = self.clean and self.measured["snr_db"] < CLEANED_DB
-        return cleaned(wave, self.rate) if noisy else wave
+        return cleaned(self.speech, self.rate) if noisy else self.speech
 
 
 def prepare(wave: np.ndarray, rate: int, name: str, clean: bool = True) -> Reference:

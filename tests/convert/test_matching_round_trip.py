@@ -10,6 +10,7 @@ import torch
 from test_round_trip import CONFIG, GPT, QUANTISER, weights
 
 import recorded
+from voxray import checkpoint
 from voxray.bundle import Bundle
 from voxray.config import BridgeConfig, DiTConfig, FlowMatchingConfig, HifiganConfig
 from voxray.convert import names, presets
@@ -117,8 +118,12 @@ def test_a_lora_there_and_back(tmp_path: Path) -> None:
     files = [*pair, base(tmp_path, "PK"), vocoder(tmp_path)]
     config = convert(files, tmp_path / "voice", version="v4")
     assert config.name == "lora04" and config.training == "GPT-e15 + 2epoch"
-    for before, after in zip(pair, export(tmp_path / "voice", tmp_path / "back"), strict=True):
+    back = export(tmp_path / "voice", tmp_path / "back")
+    for before, after in zip(pair, back, strict=True):
         equal(before, after)
+    assert convert([*back, *files[2:]], tmp_path / "again", version="v4") == config
+    first, second = (checkpoint.weights_hash(tmp_path / name) for name in ("voice", "again"))
+    assert first == second
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:

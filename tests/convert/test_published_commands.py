@@ -54,6 +54,29 @@ def test_what_is_wrong_is_one_line(
         assert code == 2 and wanted in error.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("text", "language"), [("안녕하세요", "en"), ("안녕하세요", "zh"), ("ほん", "en")]
+)
+def test_a_text_that_a_language_does_not_hold_is_refused(
+    model: str, tmp_path: Path, text: str, language: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    me, out = str(written(tmp_path / "me.wav", 4.0)), tmp_path / "out.wav"
+    said = ["say", text, "--model", model, "--voice", me, "--lang", language, "-o", str(out)]
+    assert main(said) == 2 and not out.exists()
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "no words that this model can read" in error and f"'{language}'" in error
+
+
+@pytest.mark.parametrize("seconds", [1.0, 60.0])
+def test_a_reference_of_another_length_costs_one_line(
+    model: str, tmp_path: Path, seconds: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    me = str(written(tmp_path / "me.wav", seconds))
+    assert main(["say", "Hello.", "--model", model, "--voice", me]) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1 and f"{seconds:.2f} s long; need 3-10 s" in error[0]
+
+
 def test_a_voice_is_made_once(model: str, tmp_path: Path) -> None:
     me, out = written(tmp_path / "me.wav", 4.0), tmp_path / "me.safetensors"
     made = ["voice", "make", "me", str(me), "--model", model, "-o", str(out)]

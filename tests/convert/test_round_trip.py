@@ -23,6 +23,7 @@ from voxray.convert.assemble import convert
 from voxray.convert.export import export
 from voxray.convert.reader import read
 from voxray.engine import tts
+from voxray.models import packed_conv
 from voxray.sites import attach, record, sites
 from voxray.voice import Voice
 
@@ -185,6 +186,20 @@ def test_precision_is_a_switch(converted: Path, tmp_path: Path, precision: str) 
     again = Bundle.load(tmp_path / "saved", precision="float32").generator.state_dict()
     for name, tensor in exact.generator.state_dict().items():
         assert torch.equal(tensor, again[name]), name
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_decoder_is_packed_in_what_the_processor_multiplies(
+    converted: Path, bf16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed_conv, "multiplies_bf16", lambda: bf16)
+    kind = torch.bfloat16 if bf16 else torch.float32
+    for precision in ("fast", "int8"):
+        decoder = Bundle.load(converted, precision=precision).generator.sound
+        packed = [m for m in decoder.modules() if isinstance(m, packed_conv.PackedConv)]
+        assert packed and all(conv.weight.dtype == kind for conv in packed)
+    decoder = Bundle.load(converted, precision="float32").generator.sound
+    assert not any(isinstance(m, packed_conv.PackedConv) for m in decoder.modules())
 
 
 def test_an_unknown_precision(converted: Path) -> None:

@@ -15,6 +15,7 @@ from voxray.bundle import Bundle, FamilyBundle
 from voxray.config import GPTConfig
 from voxray.models.gpt import GPT
 from voxray.models.packed import (
+    Kind,
     PackedLinear,
     QuickLinear,
     can_pack,
@@ -246,3 +247,17 @@ def test_a_loaded_bundle_is_quick_and_saved_as_it_was(tiny: Bundle, tmp_path: Pa
 def test_nothing_is_quickened_without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("voxray.models.packed.can_pack", lambda: False)
     assert quicken(rounded()) == 0
+
+
+@needed
+@pytest.mark.parametrize("kind", ["half", "int8"])
+@torch.no_grad()
+def test_maps_stored_as_fp16_are_packed_one_by_one(kind: Kind) -> None:
+    model = nn.Sequential(nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 128)).half()
+    x = torch.randn(3, 128, generator=torch.Generator().manual_seed(0))
+    weights = [model[0].weight, model[2].weight]
+    wanted = nn.Sequential(*(copy.deepcopy(part).float() for part in model))(x)
+    seen: list[torch.Tensor] = []
+    assert pack_linears(model, kind, seen.append) == 2
+    assert all(a is b for a, b in zip(seen, weights, strict=True))
+    assert torch.allclose(model(x), wanted, atol=1e-5 if kind == "half" else 0.1)

@@ -1,4 +1,4 @@
-"""Packed convolutions: the model in bf16, frames kept side by side, sites in their places."""
+"""Packed convolutions: in bf16 or float32, frames kept side by side, sites in their places."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 from voxray.config import HifiganConfig
 from voxray.models import decoder_hifigan
 from voxray.models.decoder_hifigan import HifiganDecoder
-from voxray.models.packed_conv import PackedConv, pack_convs
+from voxray.models.packed_conv import INSTRUCTIONS, PackedConv, best_kind, pack_convs
 from voxray.sites import attach, record, sites
 
 CONFIG = HifiganConfig(
@@ -28,7 +28,7 @@ def decoder(*, low: bool) -> HifiganDecoder:
     for weight in made.parameters():
         weight.data.mul_(4)  # as loud as speech
     if low:
-        made.lower()
+        made.pack(torch.bfloat16)
     return made
 
 
@@ -80,18 +80,52 @@ def test_its_sites_stay_and_can_be_edited() -> None:
         assert torch.allclose(low(z, speaker), wanted, atol=1e-2)
 
 
+@torch.inference_mode()
+def test_packed_in_float32_the_decoder_loses_nothing() -> None:
+    plain, packed = decoder(low=False), decoder(low=False)
+    packed.pack(torch.float32)
+    z, speaker = some(2, 6, 200), some(2, 8, 1)
+    wanted, made = plain(z, speaker), packed(z, speaker)
+    assert isinstance(packed.before, PackedConv)
+    assert (made - wanted).norm() / wanted.norm() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("present", "kind"),
+    [
+        ((), torch.float32),  # AVX2, or AVX512 without bf16: products of bf16 would be imitated
+        (INSTRUCTIONS[:1], torch.bfloat16),
+        (INSTRUCTIONS[1:], torch.bfloat16),
+    ],
+)
+def test_the_processor_says_what_is_fastest(
+    present: tuple[str, ...], kind: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in INSTRUCTIONS:
+        monkeypatch.setattr(torch.cpu, name, lambda name=name: name in present, raising=False)
+    assert best_kind() == kind
+
+
+def test_a_torch_that_does_not_know_its_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in INSTRUCTIONS:
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert best_kind() == torch.float32
+
+
 def test_what_is_no_plain_convolution_stays() -> None:
     odd = nn.Sequential(nn.Conv1d(6, 6, 3, groups=2), nn.Conv1d(6, 6, 3, padding="same"))
     assert pack_convs(odd) == 0
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("frames", [31, 60, 63, 64, 65, 200])
 def test_long_latents_are_decoded_in_blocks_of_a_few_lengths(
-    frames: int, monkeypatch: pytest.MonkeyPatch
+    frames: int, kind: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoder_hifigan, "BLOCKS", (64, 60))
-    low, lengths = decoder(low=True), []
+    monkeypatch.setattr(decoder_hifigan, "BLOCKS", {kind: (64, 60)})
+    low, lengths = decoder(low=False), []
+    low.pack(kind)
     assert low.reach == 28
     sound = HifiganDecoder._sound
 
@@ -103,7 +137,9 @@ def test_long_latents_are_decoded_in_blocks_of_a_few_lengths(
     z, speaker = some(1, 6, frames), some(1, 8, 1)
     made = low(z, speaker)
     assert set(lengths) == ({64 if frames >= 64 else 60 if frames >= 60 else frames})
-    assert torch.allclose(made, sound(low, z, speaker), atol=1e-2)
+    assert torch.allclose(
+        made, sound(low, z, speaker), atol=1e-2 if kind == torch.bfloat16 else 1e-6
+    )
     lengths.clear()
     with record(low, "stages.1") as seen:  # who looks sees all of it
         low(z, speaker)

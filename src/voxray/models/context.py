@@ -13,6 +13,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from voxray.heap import let_go
+from voxray.models.packed import pack_linears
+
 Span = tuple[int, int]
 
 
@@ -51,8 +54,10 @@ class TransformerContext:
         self.width: int = model.config.hidden_size
 
     @classmethod
-    def load(cls, name: str, layer: int = -1) -> TransformerContext:
-        """From a hub name or a local folder; layers behind the wanted one are not read at all."""
+    def load(cls, name: str, layer: int = -1, *, packed: bool = False) -> TransformerContext:
+        """From a hub name or a local folder; layers behind the wanted one are not read at all. `packed`: maps
+        keep their weights as fp16.
+        """
         try:
             from transformers import AutoConfig, AutoModel, AutoTokenizer
         except ImportError as missing:
@@ -61,8 +66,10 @@ class TransformerContext:
             ) from missing
         config = AutoConfig.from_pretrained(name)
         config.num_hidden_layers += layer + 1  # state 0 is the embedding
-        model = AutoModel.from_pretrained(name, config=config).float()  # the file may be fp16
-        return cls(model, AutoTokenizer.from_pretrained(name))
+        model = AutoModel.from_pretrained(name, config=config)  # the file may be fp16
+        if packed:
+            pack_linears(model, "half", let_go)  # before it is widened: half the memory
+        return cls(model.float(), AutoTokenizer.from_pretrained(name))
 
     @torch.inference_mode()
     def __call__(self, text: str, spans: Sequence[Span]) -> Tensor:

@@ -20,10 +20,9 @@ from voxray.models.packed_conv import PackedConv, pack_convs
 from voxray.sites import Site
 
 SLOPE = 0.1
-BLOCKS = (
-    96,
-    48,
-)  # frames at once in bf16: a length seen for the first time costs more than its sound
+# Frames at once, packed. In bf16 a length that is seen for the first time costs more than its sound; in
+# float32 a long one takes a gigabyte.
+BLOCKS = {torch.bfloat16: (96, 48), torch.float32: (192,)}
 
 
 class ResidualBlock(nn.Module):
@@ -37,7 +36,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for wide, narrow in zip(self.wide, self.narrow, strict=True):
             hidden = wide(F.leaky_relu(x, SLOPE))
-            x = x + narrow(F.leaky_relu(hidden, SLOPE))
+            x = narrow(F.leaky_relu_(hidden, SLOPE)).add_(x)
         return x
 
 
@@ -67,8 +66,8 @@ class Stage(nn.Module):
         x = self.up(F.leaky_relu(x, SLOPE))  # [B, C/2, T * rate]
         total = self.blocks[0](x)
         for block in list(self.blocks)[1:]:
-            total = total + block(x)
-        return total / len(self.blocks)
+            total += block(x)
+        return total.div_(len(self.blocks))
 
 
 class HifiganDecoder(nn.Module):
@@ -114,10 +113,11 @@ class HifiganDecoder(nn.Module):
         return self._sound(z, speaker) if size is None else self._in_blocks(z, speaker, size)
 
     def _at_once(self, frames: int) -> int | None:
-        """How many frames to compute at once; None: all. Kernels in bf16 are made anew for every length."""
+        """How many frames to compute at once; None: all."""
         if not isinstance(self.before, PackedConv) or any(site.live for site in self.stages):
             return None
-        fitting = [size for size in BLOCKS if 2 * self.reach < size <= frames]
+        sizes = BLOCKS[self.before.weight.dtype]
+        fitting = [size for size in sizes if 2 * self.reach < size <= frames]
         return fitting[0] if fitting else None
 
     def _in_blocks(self, z: Tensor, speaker: Tensor | None, size: int) -> Tensor:
@@ -132,7 +132,7 @@ class HifiganDecoder(nn.Module):
         return torch.cat(parts, dim=2)  # [B, 1, T * hop]
 
     def _sound(self, z: Tensor, speaker: Tensor | None) -> Tensor:
-        kind = self.before.weight.dtype  # bf16 after `lower`
+        kind = self.before.weight.dtype
         x = self.before(z.to(kind))  # [B, C, T]
         if self.condition is not None and speaker is not None:
             x = x + self.condition(speaker.to(kind))
@@ -141,14 +141,14 @@ class HifiganDecoder(nn.Module):
         x = F.leaky_relu(x).to(self.after.weight.dtype)
         return torch.tanh(self.after(x))  # the last slope is .01, as published
 
-    def lower(self) -> None:
-        """Compute in bf16, the last convolution in float32; sound still comes out as float32."""
+    def pack(self, kind: torch.dtype) -> None:
+        """For speaking only: compute in `kind`, the last convolution in float32; sound comes out as float32."""
         fuse_weight_norm(self)
-        pack_convs(self.upsampling)
+        pack_convs(self.upsampling, kind)
         if isinstance(self.before, nn.Conv1d):
-            self.before = PackedConv(self.before)
+            self.before = PackedConv(self.before, kind)
         if self.condition is not None:
-            self.condition.to(torch.bfloat16)
+            self.condition.to(kind)
 
     def speak(self, z: Tensor, speaker: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """As `IstftDecoder.speak`; no noise is used and no F0 known ([B, 0])."""

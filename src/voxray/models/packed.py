@@ -13,6 +13,7 @@ keep them in float32, to train, save and explain, and single positions are multi
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -107,7 +108,7 @@ def quicken(model: nn.Module) -> int:
     if not can_pack():
         return 0
     count = 0
-    for parent in list(model.modules()):
+    for parent in parents(model):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Linear and _is_large(child) and _fits_half(child.weight):
                 setattr(parent, name, QuickLinear(child))
@@ -115,15 +116,18 @@ def quicken(model: nn.Module) -> int:
     return count
 
 
-def pack_linears(model: nn.Module, kind: Kind) -> int:
-    """Replace large linear maps and idle dropouts, in place; how many maps were packed.
+def pack_linears(
+    model: nn.Module, kind: Kind, dropped: Callable[[Tensor], object] | None = None
+) -> int:
+    """Replace large linear maps and idle dropouts, in place; how many maps were packed. `dropped` is told
+    of each weight that is no longer needed.
 
     Where the processor has no kernels for it nothing changes, and the answer is 0.
     """
     if not can_pack():
         return 0
     count = 0
-    for parent in list(model.modules()):
+    for parent in parents(model):
         for name, child in list(parent.named_children()):
             if (
                 isinstance(child, nn.Linear)
@@ -132,9 +136,21 @@ def pack_linears(model: nn.Module, kind: Kind) -> int:
             ):
                 setattr(parent, name, PackedLinear(child, kind))
                 count += 1
+                if dropped is not None:
+                    dropped(child.weight)
             elif type(child) is nn.Dropout:
                 setattr(parent, name, nn.Identity())
     return count
+
+
+def _parents(model: nn.Module) -> list[nn.Module]:
+    """Modules that hold others: a list of all would keep the maps alive that are being replaced."""
+    return [module for module in model.modules() if next(module.children(), None) is not None]
+
+
+def parents(model: nn.Module) -> list[nn.Module]:
+    """Modules that hold others: a list of all would keep the maps alive that are being replaced."""
+    return [module for module in model.modules() if next(module.children(), None) is not None]
 
 
 def is_packed(model: nn.Module) -> bool:
@@ -179,7 +195,7 @@ def _with_engine(pack: object, linear: nn.Linear) -> object:
 
 
 def _packed_half(linear: nn.Linear) -> object:
-    return torch.ops.quantized.linear_prepack_fp16(linear.weight.detach().float(), linear.bias)
+    return torch.ops.quantized.linear_prepack_fp16(linear.weight.detach().float(), _bias(linear))
 
 
 def _packed_int8(linear: nn.Linear) -> object:
@@ -187,4 +203,9 @@ def _packed_int8(linear: nn.Linear) -> object:
     scales = (weight.abs().amax(1) / 127).clamp_min(1e-12)  # one a row of the output
     zeros = torch.zeros(len(scales), dtype=torch.long)
     rounded = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
-    return torch.ops.quantized.linear_prepack(rounded, linear.bias)
+    return torch.ops.quantized.linear_prepack(rounded, _bias(linear))
+
+
+def _bias(linear: nn.Linear) -> Tensor | None:
+    """A copy: what is packed must not keep alive what a whole file's memory hangs on."""
+    return None if linear.bias is None else linear.bias.detach().float().clone()
