@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from voxray.models.packed_conv import multiplies_bf16
+
 from .run import Schedule, team
 
 Make = Callable[[int], list[Tensor]]
@@ -27,16 +29,10 @@ def place(schedule: Schedule) -> torch.device:
     return torch.device(name)
 
 
-SLOW_HALVES = (
-    "AVX2",
-    "DEFAULT",
-)  # processors that turn bfloat16 into float32 and back, piece by piece
-
-
 def half(device: torch.device) -> torch.autocast:
     """Mixed precision (bfloat16) on a device; float32 on a processor where bfloat16 takes several times as long."""
-    slow = device.type == "cpu" and torch.backends.cpu.get_cpu_capability() in SLOW_HALVES
-    return torch.autocast(device.type, torch.bfloat16, enabled=not slow)
+    quick = device.type != "cpu" or multiplies_bf16()
+    return torch.autocast(device.type, torch.bfloat16, enabled=quick)
 
 
 class _Numbered(Dataset[list[Tensor]]):
