@@ -308,14 +308,16 @@ def costs(rows: Sequence[Row], model: str) -> list[tuple[float, str]]:
             lost[name] = max(0.0, float(np.mean(gaps))) if gaps else float("nan")
             if name == "similarity":
                 lost[name] *= 100 / float(np.mean(list(clean.values())))
-        made.append(
-            (
-                limit,
-                f"measured at {level:.0f} dB: {lost['similarity']:.0f} % of the likeness, "
-                f"{lost['natural']:.1f} points of DNSMOS and {lost['right']:.0f} words in a hundred lost",
-            )
-        )
+        told = [f"{lost['similarity']:.0f} % of the likeness"]
+        told += [f"{lost['natural']:.1f} points of DNSMOS"] if lost["natural"] >= 0.05 else []
+        words = round(lost["right"]) if np.isfinite(lost["right"]) else 0
+        told += [f"{words} word{'s' if words > 1 else ''} in a hundred"] if words else []
+        made.append((limit, f"measured at {level:.0f} dB: {_listed(told)} lost"))
     return made
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
 def below(rows: Sequence[Row], model: str, limit: float, name: str) -> list[float]:

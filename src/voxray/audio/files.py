@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import suppress
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import BinaryIO, cast
 
 import numpy as np
@@ -179,6 +182,23 @@ class _Sink:
         return self.file.tell()
 
 
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C waits for the end of a piece: what is raised inside the encoder's callback is lost, and the piece, too."""
+    kept = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(kept):
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, kept)
+        if came:
+            kept(*came[-1])
+
+
 class AudioWriter:
     """Writes audio piece by piece beside the target and renames it into place when it is whole.
 
@@ -225,7 +245,8 @@ class AudioWriter:
 
     def _encode(self, block: np.ndarray) -> None:
         try:
-            self.encoder.write(block)
+            with _undisturbed():
+                self.encoder.write(block)
         except (soundfile.SoundFileError, AssertionError) as error:  # AssertionError: a short write
             raise _write_error(self.path, self.sink.error or OSError(str(error))) from error
         if self.sink.error is not None:
@@ -254,7 +275,10 @@ class AudioWriter:
         self._drop()
 
     def _finish(self) -> None:
-        with suppress(soundfile.SoundFileError):  # its cause, if any, is in the sink
+        with (
+            suppress(soundfile.SoundFileError),
+            _undisturbed(),
+        ):  # its cause, if any, is in the sink
             self.encoder.close()
 
     def _drop(self) -> None:
