@@ -71,7 +71,9 @@ def test_the_warning_and_the_claim_come_from_the_same_rows() -> None:
     rows = noise_rows()
     costs = snr.costs(rows, "m")
     assert [limit for limit, _ in costs] == sorted(snr.WARNED)
-    assert costs[1][1].startswith("measured at 10 dB: 31 % of the likeness and 1.0 points of DNSMOS lost")
+    assert costs[1][1].startswith(
+        "measured at 10 dB: 31 % of the likeness and 1.0 points of DNSMOS lost"
+    )
     claim = snr.claim(rows, "m")  # 10, 5 and 0 dB: 25 dB below the beginning in the mean
     assert claim is not None
     assert claim["figure"]["value"] == pytest.approx(1.25)
