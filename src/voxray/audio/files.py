@@ -275,10 +275,8 @@ class AudioWriter:
         self._drop()
 
     def _finish(self) -> None:
-        with (
-            suppress(soundfile.SoundFileError),
-            _undisturbed(),
-        ):  # its cause, if any, is in the sink
+        # The cause of an error, if any, is in the sink.
+        with suppress(soundfile.SoundFileError), _undisturbed():
             self.encoder.close()
 
     def _drop(self) -> None:

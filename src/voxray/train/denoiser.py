@@ -17,7 +17,7 @@ from voxray import audio
 from voxray.models.denoiser import BINS, N_FFT, RATE, Denoiser, spectrum
 
 from .noises import spoiled
-from .run import Run, Say, Schedule, Task, fit, silent
+from .run import Run, Say, Schedule, Task, fit, leads, silent
 from .segments import Segments
 
 POWER = 0.3
@@ -106,8 +106,9 @@ def train_denoiser(
         validate=validate if held.segments.entries else None,
     )
     fit(Run(out, {"denoiser": model}), task, config, say)
-    state = {name: value.detach().half() for name, value in model.state_dict().items()}
-    beside = out / "denoiser.safetensors.part"
-    save_file(state, beside)
-    beside.replace(out / "denoiser.safetensors")
+    if leads():
+        state = {name: value.detach().half() for name, value in model.state_dict().items()}
+        beside = out / "denoiser.safetensors.part"
+        save_file(state, beside)
+        beside.replace(out / "denoiser.safetensors")
     return model.eval()
