@@ -1,7 +1,8 @@
-"""v1, v2, v2Pro and v2ProPlus: published files -> folder -> published files -> the same folder, bit for bit.
+"""Every version: published files -> folder -> published files -> the same folder, bit for bit.
 
-Once on small files of our own making, once (slow) on whole ones with the recorded cases' random weights. What
-comes back is opened as the original does it: two bytes put right, then torch.load.
+Once on small files of our own making (v3, v4 and LoRAs: `test_matching_round_trip.py`), once (slow) on whole ones
+with the recorded cases' random weights. What comes back is opened as the original does it: two bytes put right,
+then torch.load.
 """
 
 from __future__ import annotations
@@ -120,3 +121,68 @@ def test_whole_files_go_round(version: str, tmp_path: Path) -> None:
     speech = drawn("s1_v1" if version == "v1" else "s1_v2")
     sound = recorded.weights(FILES[version])
     goes_round(tmp_path, version, pair(tmp_path, version, speech, sound))
+
+
+VOCODERS = {"v3": "bigvgan_24k", "v4": "vocoder_v4"}
+BASE_TAGS = {"v3": "02", "v4": "PK"}
+LORA_CONFIG = {"model": {"version": "v4"}}
+
+
+def halved(table: str) -> OrderedDict[str, Tensor]:
+    return OrderedDict((name, t.half()) for name, t in recorded.weights(table).items())
+
+
+def speech_file(folder: Path) -> Path:
+    content = {"weight": halved("s1_v2"), "config": SPEECH_CONFIG, "info": "GPT-e15"}
+    return saved(folder / "speaker-e15.ckpt", content)
+
+
+def matching_file(folder: Path, version: str) -> Path:
+    content = {"weight": halved(f"s2_{version}"), "config": config_of(version), "info": "base"}
+    content["weight"]["quantizer.vq.layers.0._codebook.inited"] = torch.ones(1).half()
+    constant = 1e4 ** -(torch.arange(0, 64, 2) / 64)  # which is not among what was drawn
+    content["weight"][names.ANGLES] = constant.half()
+    return saved(folder / f"base-{version}.pth", content, BASE_TAGS[version])
+
+
+def vocoder_file(folder: Path, version: str) -> Path:
+    return saved(folder / "vocoder.pth", halved(VOCODERS[version]))
+
+
+@pytest.mark.slow
+@recorded.needed
+@pytest.mark.parametrize("version", VOCODERS)
+def test_whole_matching_files_go_round(version: str, tmp_path: Path) -> None:
+    files = (speech_file(tmp_path), matching_file(tmp_path, version))
+    vocoder = vocoder_file(tmp_path, version)
+    config = convert([*files, vocoder], tmp_path / "voice", version=version)
+    assert config.version == version
+    back = export(tmp_path / "voice", tmp_path / "back")
+    for before, after in zip(files, back, strict=True):
+        equal(before, after)
+    tag, sound = opened(back[1])
+    assert tag == BASE_TAGS[version] and sound["config"] == config_of(version)
+    same_again(tmp_path, config, [*back, vocoder], version)
+
+
+@pytest.mark.slow
+@recorded.needed
+def test_a_whole_lora_goes_round(tmp_path: Path) -> None:
+    content = {"weight": halved("s2_v4_lora_r32"), "config": LORA_CONFIG, "info": "2epoch"}
+    lora = saved(tmp_path / "speaker.pth", content | {"lora_rank": 32}, "04")
+    files = (speech_file(tmp_path), lora)
+    others = [matching_file(tmp_path, "v4"), vocoder_file(tmp_path, "v4")]
+    config = convert([*files, *others], tmp_path / "voice", version="v4")
+    back = export(tmp_path / "voice", tmp_path / "back")
+    for before, after in zip(files, back, strict=True):
+        equal(before, after)
+    tag, sound = opened(back[1])
+    assert tag == "04" and sound["config"] == LORA_CONFIG and sound["lora_rank"] == 32
+    same_again(tmp_path, config, [*back, *others], "v4")
+
+
+def same_again(folder: Path, config: object, files: list[Path], version: str) -> None:
+    """What was exported makes the same model."""
+    assert convert(files, folder / "again", version=version) == config
+    first, second = (checkpoint.weights_hash(folder / name) for name in ("voice", "again"))
+    assert first == second

@@ -113,6 +113,20 @@ def test_a_whole_model_there_and_back(tmp_path: Path, tag: str, version: str) ->
     assert Bundle.load(tmp_path / "voice").config.version == version
 
 
+def test_a_pruned_file_comes_back_whole(tmp_path: Path) -> None:
+    pruned = base(tmp_path)
+    found = read(pruned)
+    tensors = dict(found.tensors)
+    angles = tensors.pop(names.ANGLES)
+    content = {"weight": tensors, "config": found.config, "info": found.info}
+    saved(pruned, content, "02")
+    convert([speech(tmp_path), pruned, vocoder(tmp_path)], tmp_path / "voice")
+    _, sound = export(tmp_path / "voice", tmp_path / "back")
+    written = read(sound).tensors[names.ANGLES]
+    assert written.shape == angles.shape and written[0] == 1.0
+    assert float(written[-1]) == pytest.approx(1e4 ** -(1 - 1 / len(written)), rel=1e-3)
+
+
 def test_a_lora_there_and_back(tmp_path: Path) -> None:
     pair = (speech(tmp_path), lora(tmp_path))
     files = [*pair, base(tmp_path, "PK"), vocoder(tmp_path)]

@@ -77,9 +77,15 @@ def _matching(
         return lora
     wanted = dict(names.matching(config))
     made = _quantiser(checkpoint.part(state, "quantiser"), wanted) | checkpoint.part(tuning, "kept")
+    made.setdefault(names.ANGLES, _angles(*wanted[names.ANGLES]))  # pruned files leave it out
     rest = ((name, shape) for name, shape in wanted.items() if name not in made)
     made.update(_back(checkpoint.part(state, "generator"), rest, rules_matching.FLOW_MATCHING))
     return {name: made[name] for name in wanted}
+
+
+def _angles(half: int) -> Tensor:
+    """What a position is turned by, [half]: the constant of the family's rotary embedding."""
+    return 10_000.0 ** -(torch.arange(half) / half)
 
 
 def _quantiser(

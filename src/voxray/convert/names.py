@@ -23,6 +23,7 @@ from voxray.config import (
 )
 
 Named = Iterator[tuple[str, tuple[int, ...]]]
+ANGLES = "cfm.estimator.rotary_embed.inv_freq"
 KEPT = ("linear_mel.", "cfm.estimator.rotary_embed.")  # in a v3 or v4 file, not in our modules
 
 
