@@ -1,7 +1,7 @@
 """The models that `family_speed.py` measures: published ones on repeatable random weights.
 
 `bundle_of(version, setting)` gives the one model of a version in a setting; one version's weights are
-kept at a time. `random_encoders(folder)` writes HuBERT-base and RoBERTa-large (22 layers are read) with
+kept at a time. `random_voice` and `exactly` say with what voice and options it speaks. `random_encoders(folder)` writes HuBERT-base and RoBERTa-large (22 layers are read) with
 random weights, for memory.
 """
 
@@ -20,6 +20,8 @@ from voxray.config import BundleConfig
 from voxray.convert import presets
 from voxray.convert.family import build_generator, build_gpt, build_quantiser
 from voxray.models.packed_conv import best_kind
+from voxray.pipeline import SynthesisOptions
+from voxray.voice import Voice
 
 ROOT = Path(__file__).resolve().parents[1]
 PARITY = Path(os.environ.get("VOXRAY_PARITY", ROOT.parent / "shared" / "parity"))
@@ -94,3 +96,14 @@ def random_encoders(folder: Path) -> Path:
     BertTokenizerFast(str(listed)).save_pretrained(folder / ROBERTA)
     gc.collect()
     return folder
+
+
+def random_voice(bundle: Bundle) -> Voice:
+    """Somebody, always the same."""
+    width = bundle.generator.config.speaker.speaker_width
+    return Voice("random", torch.randn(width, generator=torch.Generator().manual_seed(1)) / 10)
+
+
+def exactly(tokens: int, language: str) -> SynthesisOptions:
+    """Options for speech of so many tokens, neither more nor fewer."""
+    return SynthesisOptions(language=language, seed=1, floor=tokens, max_tokens=tokens)

@@ -18,10 +18,7 @@ from __future__ import annotations
 
 import json
 import os
-import resource
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,7 +33,8 @@ import typer
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
-from family_models import KIND, PARITY, bundle_of, random_encoders, settings_of  # noqa: E402
+from family_memory import memories
+from family_models import KIND, PARITY, bundle_of, exactly, random_voice, settings_of  # noqa: E402
 from quality import RESULTS, facts_of_run  # noqa: E402
 
 from voxray import assembly, pacing  # noqa: E402
@@ -124,10 +122,8 @@ def cache_of(kind: type[KVCache]) -> Iterator[None]:
 
 def said(bundle: Bundle, text: str, language: str, tokens: int, *, exact: bool) -> Run:
     """Exactly `tokens` tokens of a text, whole; then, unless `exact`, as a stream."""
-    width = bundle.generator.config.speaker.speaker_width
-    voice = Voice("random", torch.randn(width, generator=torch.Generator().manual_seed(1)) / 10)
+    voice, options = random_voice(bundle), exactly(tokens, language)
     pipeline = Pipeline(bundle, bundle.text_pipeline())
-    options = SynthesisOptions(language=language, seed=1, floor=tokens, max_tokens=tokens)
     pipeline.text(text, language)  # dictionaries are read once
     with cache_of(Concatenated if is_normed(bundle) else KVCache):
         made = pipeline.synthesise(text, voice, options)
@@ -304,51 +300,6 @@ def _spoken(limit: int) -> list[tuple[Tensor, Tensor]]:
     return pairs
 
 
-def speak_in_child(folder: Path, encoders: Path | None) -> None:
-    """What a process needs that hears a reference, reads Mandarin and speaks; prints GB."""
-    from voxray.pretrained import Pretrained
-
-    bundle = Bundle.load(folder)
-    if encoders is not None:
-        packed = bundle.precision != "float32"
-        bundle.encoders = Pretrained(encoders, packed=packed)  # type: ignore[attr-defined]
-        bundle.encode(torch.randn(6 * 16_000))
-    said(bundle, TEXTS["zh"], "zh", 250, exact=True)
-    print(json.dumps(peak_memory()))
-
-
-def peak_memory() -> float:
-    """Most that this process held [GB]. Linux hands `ru_maxrss` on from parent to child, so it is no answer."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-        return int(lines["VmHWM"].split()[0]) * 1024 / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9  # bytes on a Mac
-
-
-def memory(folder: Path, encoders: Path | None) -> float:
-    """Peak memory [GB] of a fresh process."""
-    command = [sys.executable, __file__, "--child", str(folder)]
-    if encoders is not None:
-        command += ["--encoders", str(encoders)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ValueError(f"the memory run failed: {done.stderr.strip()[-300:]}")
-    return float(done.stdout.strip().splitlines()[-1])
-
-
-def memories(quick: bool) -> dict[str, float]:
-    """Peak memory [GB] with a saved voice, and with the encoders that a new voice needs."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "voice"
-        bundle_of("v2", "float32").save(folder)
-        found = {"v2, a saved voice": memory(folder, None)}
-        if not quick:
-            encoders = random_encoders(Path(place) / "encoders")
-            found["v2, HuBERT and RoBERTa loaded"] = memory(folder, encoders)
-    return found
-
-
 def figures(
     runs: list[Run], held: dict[str, float], agreed: list[tuple[str, str, int, float]]
 ) -> dict[str, float]:
@@ -468,8 +419,6 @@ def main(
     seconds: Annotated[float, typer.Option(help="Of speech, each time.")] = 10.0,
     clock: Annotated[str, typer.Option(help="wall or cpu (then one thread).")] = "wall",
     note: Annotated[str, typer.Option(help="A remark for the table (other load).")] = "",
-    child: Annotated[Path | None, typer.Option(hidden=True)] = None,
-    encoders: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Measure speed, memory and what they cost."""
     if clock not in ("wall", "cpu"):
@@ -477,9 +426,6 @@ def main(
     threads = 1 if clock == "cpu" else threads
     torch.set_num_threads(threads)
     Clock.use(clock)
-    if child is not None:
-        speak_in_child(child, encoders)
-        return
     if not PARITY.is_dir():
         raise FileNotFoundError(f"{PARITY} is not here: name it in VOXRAY_PARITY")
     load_before = os.getloadavg()[0]

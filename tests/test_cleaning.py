@@ -86,7 +86,7 @@ def test_a_voice_hears_a_noisy_recording_through_it(
     for name, wave in (("clean", clean), ("noisy", worse)):
         audio.write_audio(tmp_path / f"{name}.wav", wave, 16_000)
     assert audio.snr_db(worse, 16_000) < CLEANED_DB <= audio.snr_db(clean, 16_000)
-    Voice.from_file(tmp_path / "clean.wav")
+    assert Voice.from_file(tmp_path / "clean.wav").recording["cleaned"] == 0.0
     assert not heard
     with pytest.warns(UserWarning, match="signal to noise"):
         better = Voice.from_file(tmp_path / "noisy.wav")
@@ -94,6 +94,7 @@ def test_a_voice_hears_a_noisy_recording_through_it(
     with pytest.warns(UserWarning, match="signal to noise"):
         raw = Voice.from_file(tmp_path / "noisy.wav", clean=False)
     assert len(heard) == 1
+    assert (better.recording["cleaned"], raw.recording["cleaned"]) == (1.0, 0.0)
     assert not torch.equal(better.speaker, raw.speaker)
 
 

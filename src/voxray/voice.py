@@ -145,7 +145,7 @@ class Voice:
             source=Path(path).name,
             licence=licence,
             card=card,
-            recording=reference.measured,
+            recording=reference.card_for(models),
             warnings=tuple(reference.notes),
         )
         if not transcript:
@@ -367,8 +367,15 @@ class Reference:
         if not models.trims:
             check_length(self.wave, self.rate)
             return self.wave
-        noisy = self.clean and self.measured["snr_db"] < CLEANED_DB
-        return cleaned(self.speech, self.rate) if noisy else self.speech
+        return cleaned(self.speech, self.rate) if self.is_cleaned_for(models) else self.speech
+
+    def is_cleaned_for(self, models: Bundle) -> bool:
+        """Whether a model hears it without its noise."""
+        return models.trims and self.clean and self.measured["snr_db"] < CLEANED_DB
+
+    def card_for(self, models: Bundle) -> dict[str, float]:
+        """What was measured, and whether noise was taken away (1 or 0)."""
+        return {**self.measured, "cleaned": float(self.is_cleaned_for(models))}
 
 
 def prepare(wave: np.ndarray, rate: int, name: str, clean: bool = True) -> Reference:

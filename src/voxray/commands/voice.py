@@ -66,8 +66,9 @@ def make(
         _consented(voice, recording, consent, number, who or name, purposes)
     voice.save(target)
     heard = voice.recording
+    without = ", heard without its noise" if heard["cleaned"] else ""
     sys.stdout.write(
-        f"{name}: {heard['seconds']:.1f} s of speech, {heard['snr_db']:.0f} dB signal to noise\n"
+        f"{name}: {heard['seconds']:.1f} s of speech, {heard['snr_db']:.0f} dB signal to noise{without}\n"
     )
 
 

@@ -12,7 +12,7 @@ from .feed import half
 from .speakers import SpeakerTeacher
 
 
-def likeness_loss(teacher: SpeakerTeacher, made: Tensor, target: Tensor) -> Tensor:
+def likeness_loss(teacher: nn.Module, made: Tensor, target: Tensor) -> Tensor:
     """1 - cosine of what the teacher hears in waves [B, N] at 24 kHz and the speakers' targets [B, E]."""
     return 1.0 - torch.cosine_similarity(teacher(_lowered(made)), target, dim=1).mean()
 

@@ -9,6 +9,7 @@ counts: tuning never leaves a part worse than it was by its own check. A killed 
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -18,9 +19,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from voxray.audio import resample
 from voxray.bundle import Bundle, home
 from voxray.config import Config, MelPosteriorConfig
 from voxray.models.decoder_istft import IstftDecoder
@@ -34,10 +37,12 @@ from .autoencoder import spectral_loss
 from .feed import half
 from .gpt import GPTTraining, Sequences, gpt_losses
 from .label import check_front_end
-from .listening import Listener, words_loss
+from .listening import Listener, likeness_loss, words_loss
 from .prior import guide_loss, mel_error, predict, remember
-from .run import Run, Say, silent, warm
+from .run import Run, Say, Schedule, silent, warm
 from .segments import Aligned, memory_of, sample_latents
+from .speakers import SPEAKERS, SpeakerTeacher, embed_speakers
+from .store import Store
 
 TRAINING_FILE = "training.safetensors"  # posterior and readout, beside a bundle's weights
 Check = Callable[[], dict[str, float]]  # what decides, under "score" (higher is better), and more
@@ -62,6 +67,8 @@ class Tuning(Config):
     dropout: float = 0.1
     guide: float = 0.2
     words: float = 2.0  # of the content encoder's distance from what it hears in the recording
+    likeness: float = 0.0  # weight of the speaker consistency loss
+    teacher: str = ""  # its encoder: resemblyzer's pretrained.pt; segments of 40 tokens or more
     ema: float = 0.97
     clip: float = 1.0
     check_every: int = 40
@@ -110,6 +117,7 @@ def generator_losses(
     step: int,
     spoil: float,
     listener: Listener | None = None,
+    ear: _OwnEar | SpeakerTeacher | None = None,
 ) -> dict[str, Tensor]:
     """Spectral loss of what the prior's mean sounds like, its pitch, the guide, and, where there is a
     posterior, the distance of its log-mel from the recording's latents; with a listener, the words' loss.
@@ -129,6 +137,8 @@ def generator_losses(
     }
     if listener is not None:
         parts["words"] = words_loss(listener, made.audio, wave)
+    if ear is not None:
+        parts["likeness"] = likeness_loss(ear, made.audio, ear.target if isinstance(ear, _OwnEar) else batch[8])
     if model.posterior is not None:
         with torch.no_grad():
             sample, _ = sample_latents(model, wave, f0, dice, moved=True)
@@ -143,6 +153,13 @@ def generator_part(bundle: Bundle, store: Path, config: Tuning, check: Check | N
         raise ValueError(
             "only generators like mini's can be tuned; of a published model tune the GPT: --only gpt"
         )
+    ear = None
+    if config.likeness and config.teacher:
+        if not (store / SPEAKERS).is_file():
+            embed_speakers(store, Path(config.teacher), Schedule())
+        ear = SpeakerTeacher.load(Path(config.teacher)).requires_grad_(False)
+    elif config.likeness:
+        ear = _OwnEar(model, Store(store))
     data, held = _aligned(store, "train"), _aligned(store, "dev")
     remember(store, model, data, held)
     size = _Size(config.batch, config.segment_tokens, config.max_phones)
@@ -151,7 +168,7 @@ def generator_part(bundle: Bundle, store: Path, config: Tuning, check: Check | N
 
     def losses(number: int) -> dict[str, Tensor]:
         batch = data.aligned(size, np.random.default_rng((config.seed, number)))
-        return generator_losses(model, batch, number, config.spoil, listener)
+        return generator_losses(model, batch, number, config.spoil, listener, ear)
 
     def loss_on_held() -> dict[str, float]:
         parts = [
@@ -166,12 +183,32 @@ def generator_part(bundle: Bundle, store: Path, config: Tuning, check: Check | N
     weights = {"spectrum": 1.0, "pitch": 0.3, "guide": config.guide}
     if listener is not None:
         weights["words"] = config.words
+    if ear is not None:
+        weights["likeness"] = config.likeness
     if model.posterior is not None:
         weights["copy"] = 1.0
     return Part(
         "generator", model, losses, weights, config.generator_steps, config.generator_rate,
         check or loss_on_held,
     )  # fmt: skip
+
+
+class _OwnEar(nn.Module):
+    """The model's own speaker encoder as it was, and what it hears of the store's speaker."""
+
+    def __init__(self, model: Generator, store: Store) -> None:
+        super().__init__()
+        self.speaker = copy.deepcopy(model.speaker).requires_grad_(False).eval()
+        self.reference = model.reference
+        entries = [e for e in store.entries if e.split == "train"]
+        waves = [torch.from_numpy(resample(store.audio(e), 24_000, 16_000)) for e in entries]
+        with torch.no_grad():
+            vectors = torch.cat([F.normalize(self(wave[None]), dim=1) for wave in waves])
+        self.target = F.normalize(vectors.mean(0, keepdim=True), dim=1)
+
+    def forward(self, wave: Tensor) -> Tensor:
+        """Waves [B, N] at 16 kHz -> [B, G]."""
+        return self.speaker(self.reference(wave))[..., 0]
 
 
 @dataclass(frozen=True)
