@@ -30,7 +30,7 @@ import typer
 from quality import TEXTS
 
 from voxray.bundle import BUILTIN, Bundle
-from voxray.evaluate import sets
+from voxray.evaluate import fetch, sets
 from voxray.evaluate.fewshot import Outcome, few_shot, voice_wave
 from voxray.evaluate.named import NamedJudges
 from voxray.train.store import RATE, Store
@@ -196,7 +196,7 @@ def settings(
     more |= {"generator_steps": steps, "gpt_steps": steps} if steps else {}
     more |= {"generator_rate": rate} if rate else {}
     more |= {"words": words} if words else {}
-    config = Tuning(rank=rank, minutes=8.0, **more)
+    config = Tuning(rank=rank, minutes=8.0, teacher=fetch.teacher(), **more)
     few = {"generator_steps": 8, "gpt_steps": 8, "check_every": 8, "batch": 2, "gpt_batch": 2}
     return config.model_copy(update=few) if quick else config
 

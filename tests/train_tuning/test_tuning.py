@@ -19,6 +19,7 @@ from voxray.train import tuning
 from voxray.train.adapters import adapt, merge
 from voxray.train.clips import report_clips, split
 from voxray.train.slices import Slice, cut, harvest, share_out
+from voxray.train.speakers import SpeakerTeacher
 from voxray.train.tuning import Tuning, gpt_part, tune
 from voxray.train.voice_store import write_store
 
@@ -319,6 +320,32 @@ def test_the_training_weights_are_optional_and_checked(system: Bundle, tmp_path:
     found = tuning.training_parts(tmp_path, system)
     assert isinstance(found[0], MelPosterior)
     assert isinstance(found[1], Readout)
+
+
+def test_the_generator_learns_likeness_from_a_speaker_encoder(
+    system: Bundle, store: Path, tmp_path: Path
+) -> None:
+    weights_file = tmp_path / "pretrained.pt"
+    torch.save({"model_state": SpeakerTeacher().state_dict()}, weights_file)
+    heard = FEW.model_copy(update={"teacher": str(weights_file), "segment_tokens": 40})
+    parts = tuning.generator_part(system, store, heard, None).losses(0)
+    parts["likeness"].backward()
+    assert 0.0 < float(parts["likeness"]) < 2.0
+    assert any(p.grad is not None and p.grad.any() for p in system.generator.prior.parameters())
+    for other in ({"teacher": ""}, {"likeness": 0.0}, {"segment_tokens": 39}):
+        part = tuning.generator_part(system, store, heard.model_copy(update=other), None)
+        assert "likeness" not in part.losses(0) and "likeness" not in part.weights
+    (tmp_path / "pretrained.pt").write_bytes(b"no weights")
+    with pytest.raises(ValueError, match="speaker encoder"):
+        tuning.generator_part(system, store, heard, None)
+
+
+def test_clips_shorter_than_a_segment_are_learnt_from_whole(system: Bundle, tmp_path: Path) -> None:
+    short = [replace(p, wave=p.wave[:20_000]) for p in pieces()]  # 1.25 s
+    store = write_store(tmp_path / "short", system, short[:3], short[3:])
+    config = FEW.model_copy(update={"segment_tokens": 40})
+    parts = tuning.generator_part(system, store, config, None).losses(0)
+    assert torch.isfinite(parts["spectrum"])
 
 
 def test_the_generator_learns_with_a_posterior_too(system: Bundle, store: Path) -> None:

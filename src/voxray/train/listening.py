@@ -9,7 +9,6 @@ from voxray.tokens.content import ContentEncoder
 from voxray.tokens.quantiser import Quantiser
 
 from .feed import half
-from .speakers import SpeakerTeacher
 
 
 def likeness_loss(teacher: nn.Module, made: Tensor, target: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ whoever learns from it must not be judged by it. `speakers.npy` [clips, 256] hol
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -40,8 +41,11 @@ class SpeakerTeacher(nn.Module):
     @classmethod
     def load(cls, path: Path) -> SpeakerTeacher:
         """From resemblyzer's `pretrained.pt`; ValueError where the file is another."""
-        raw = torch.load(path, map_location="cpu", weights_only=True)
-        state = raw.get("model_state", {})
+        try:
+            raw = torch.load(path, map_location="cpu", weights_only=True)
+        except (UnpicklingError, RuntimeError, EOFError) as error:
+            raise ValueError(f"{path} is not the speaker encoder of resemblyzer") from error
+        state = raw.get("model_state", {}) if isinstance(raw, dict) else {}
         teacher = cls()
         known = {k: v for k, v in state.items() if k.startswith(("lstm.", "linear."))}
         if known.keys() != teacher.state_dict().keys():

@@ -1,15 +1,15 @@
 """A minute makes a voice: generator and GPT of a whole model tuned on one speaker's clips.
 
 In: a bundle and a store of one voice (`voice_store`). Each part is tuned in turn, in full or by adapters of a rank,
-from the bundle's weights: the generator by what its prior's mean sounds like beside the recording (and, where
-the training weights are there, by the posterior's latents), the GPT by next-token cross-entropy. Every
+from the bundle's weights: the generator by what its prior's mean sounds like beside the recording (to a spectral
+loss, the content encoder and, where its weights are there, a speaker encoder: Casanova et al. 2022, YourTTS, eq. 1;
+and, where the training weights are there, by the posterior's latents), the GPT by next-token cross-entropy. Every
 `check_every` steps the averaged weights are judged; the best are kept and patience ends the part. Step 0
 counts: tuning never leaves a part worse than it was by its own check. A killed run goes on exactly.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -19,11 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from voxray.audio import resample
 from voxray.bundle import Bundle, home
 from voxray.config import Config, MelPosteriorConfig
 from voxray.models.decoder_istft import IstftDecoder
@@ -42,8 +40,9 @@ from .prior import guide_loss, mel_error, predict, remember
 from .run import Run, Say, Schedule, silent, warm
 from .segments import Aligned, memory_of, sample_latents
 from .speakers import SPEAKERS, SpeakerTeacher, embed_speakers
-from .store import Store
 
+LEAST_HEARD = 40  # tokens, of a segment that a speaker encoder hears: 1.6 s
+TOKEN_SAMPLES = 960  # at 24 kHz
 TRAINING_FILE = "training.safetensors"  # posterior and readout, beside a bundle's weights
 Check = Callable[[], dict[str, float]]  # what decides, under "score" (higher is better), and more
 
@@ -59,16 +58,18 @@ class Tuning(Config):
     gpt_rate: float = 1e-4
     adapter_rate: float = 1e-3  # adapters start at zero and move faster
     warmup: int = 10
-    batch: int = 4
-    segment_tokens: int = 25  # 1 s
-    max_phones: int = 32
+    batch: int = 3
+    segment_tokens: int = 40  # 1.6 s
+    max_phones: int = 40
     gpt_batch: int = 6
     spoil: float = 0.1
     dropout: float = 0.1
     guide: float = 0.2
     words: float = 2.0  # of the content encoder's distance from what it hears in the recording
-    likeness: float = 0.0  # weight of the speaker consistency loss
-    teacher: str = ""  # its encoder: resemblyzer's pretrained.pt; segments of 40 tokens or more
+    likeness: float = (
+        2.0  # of what the speaker encoder `teacher` hears, from the speaker's own clips
+    )
+    teacher: str = ""  # resemblyzer's pretrained.pt; without it likeness is not asked for
     ema: float = 0.97
     clip: float = 1.0
     check_every: int = 40
@@ -117,7 +118,7 @@ def generator_losses(
     step: int,
     spoil: float,
     listener: Listener | None = None,
-    ear: _OwnEar | SpeakerTeacher | None = None,
+    teacher: SpeakerTeacher | None = None,
 ) -> dict[str, Tensor]:
     """Spectral loss of what the prior's mean sounds like, its pitch, the guide, and, where there is a
     posterior, the distance of its log-mel from the recording's latents; with a listener, the words' loss.
@@ -128,8 +129,10 @@ def generator_losses(
     with half(wave.device):
         z = model.flow.inverse(out.mean, out.mask, speaker)
         fine = model.detailed(z, model.features(batch[1]), model.heard(memory_of(batch)))
+        true = pitch_latents(f0).transpose(1, 2)  # so that both waves sing in step
+        fine = torch.cat([true, fine[:, PITCH_LATENTS:]], dim=1)
         made = model.decoder(fine, None, torch.randn(wave.shape, generator=dice), f0)
-    pitch = (z[:, :PITCH_LATENTS].float() - pitch_latents(f0).transpose(1, 2)).abs().mean()
+    pitch = (z[:, :PITCH_LATENTS].float() - true).abs().mean()
     parts = {
         "spectrum": spectral_loss(made.audio, wave, band),
         "pitch": pitch,
@@ -137,8 +140,8 @@ def generator_losses(
     }
     if listener is not None:
         parts["words"] = words_loss(listener, made.audio, wave)
-    if ear is not None:
-        parts["likeness"] = likeness_loss(ear, made.audio, ear.target if isinstance(ear, _OwnEar) else batch[8])
+    if teacher is not None:
+        parts["likeness"] = likeness_loss(teacher, made.audio, batch[8])
     if model.posterior is not None:
         with torch.no_grad():
             sample, _ = sample_latents(model, wave, f0, dice, moved=True)
@@ -153,22 +156,19 @@ def generator_part(bundle: Bundle, store: Path, config: Tuning, check: Check | N
         raise ValueError(
             "only generators like mini's can be tuned; of a published model tune the GPT: --only gpt"
         )
-    ear = None
-    if config.likeness and config.teacher:
-        if not (store / SPEAKERS).is_file():
-            embed_speakers(store, Path(config.teacher), Schedule())
-        ear = SpeakerTeacher.load(Path(config.teacher)).requires_grad_(False)
-    elif config.likeness:
-        ear = _OwnEar(model, Store(store))
+    teacher = _teacher(store, config)
     data, held = _aligned(store, "train"), _aligned(store, "dev")
     remember(store, model, data, held)
-    size = _Size(config.batch, config.segment_tokens, config.max_phones)
+    longest = min(max(e.samples // TOKEN_SAMPLES for e in part.entries) for part in (data, held))
+    size = _Size(config.batch, min(config.segment_tokens, longest), config.max_phones)
+    if size.segment_tokens < LEAST_HEARD:
+        teacher = None
     hears = config.words > 0 and isinstance(bundle.content, ContentEncoder)
     listener = Listener(bundle.content, bundle.quantiser) if hears else None
 
     def losses(number: int) -> dict[str, Tensor]:
         batch = data.aligned(size, np.random.default_rng((config.seed, number)))
-        return generator_losses(model, batch, number, config.spoil, listener, ear)
+        return generator_losses(model, batch, number, config.spoil, listener, teacher)
 
     def loss_on_held() -> dict[str, float]:
         parts = [
@@ -183,7 +183,7 @@ def generator_part(bundle: Bundle, store: Path, config: Tuning, check: Check | N
     weights = {"spectrum": 1.0, "pitch": 0.3, "guide": config.guide}
     if listener is not None:
         weights["words"] = config.words
-    if ear is not None:
+    if teacher is not None:
         weights["likeness"] = config.likeness
     if model.posterior is not None:
         weights["copy"] = 1.0
@@ -193,22 +193,13 @@ def generator_part(bundle: Bundle, store: Path, config: Tuning, check: Check | N
     )  # fmt: skip
 
 
-class _OwnEar(nn.Module):
-    """The model's own speaker encoder as it was, and what it hears of the store's speaker."""
-
-    def __init__(self, model: Generator, store: Store) -> None:
-        super().__init__()
-        self.speaker = copy.deepcopy(model.speaker).requires_grad_(False).eval()
-        self.reference = model.reference
-        entries = [e for e in store.entries if e.split == "train"]
-        waves = [torch.from_numpy(resample(store.audio(e), 24_000, 16_000)) for e in entries]
-        with torch.no_grad():
-            vectors = torch.cat([F.normalize(self(wave[None]), dim=1) for wave in waves])
-        self.target = F.normalize(vectors.mean(0, keepdim=True), dim=1)
-
-    def forward(self, wave: Tensor) -> Tensor:
-        """Waves [B, N] at 16 kHz -> [B, G]."""
-        return self.speaker(self.reference(wave))[..., 0]
+def _teacher(store: Path, config: Tuning) -> SpeakerTeacher | None:
+    """Who hears whether it sounds like the speaker; None without its weights. Writes what its clips sound like."""
+    if not config.likeness or not config.teacher:
+        return None
+    if not (store / SPEAKERS).is_file():
+        embed_speakers(store, Path(config.teacher), Schedule())
+    return SpeakerTeacher.load(Path(config.teacher)).requires_grad_(False)
 
 
 @dataclass(frozen=True)
