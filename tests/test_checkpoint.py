@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from voxray import checkpoint
+from voxray.bundle import Bundle
 
 
 def state() -> dict[str, torch.Tensor]:
@@ -138,3 +139,19 @@ def test_parts_go_back_into_their_modules_strictly() -> None:
         checkpoint.restore(torch.nn.Linear(3, 2, bias=False), whole, "gpt")
     with pytest.raises(ValueError, match="missing bias and 1 more"):
         checkpoint.restore(target, whole, "generator")
+
+
+def test_weights_that_are_read_are_not_drawn_before(tiny: Bundle, tmp_path: Path) -> None:
+    tiny.save(tmp_path / "m")
+    before = torch.get_rng_state()
+    with checkpoint.undrawn():
+        torch.nn.Linear(300, 300), torch.nn.Embedding(30, 3), torch.nn.Conv1d(3, 3, 3)
+    loaded = Bundle.load(tmp_path / "m")
+    assert torch.equal(torch.get_rng_state(), before)  # the user's dice lie as they lay
+    for part in loaded.parts:
+        ours, theirs = getattr(loaded, part).state_dict(), getattr(tiny, part).state_dict()
+        for name, tensor in theirs.items():
+            rounded = tensor.half().float() if tensor.is_floating_point() else tensor
+            assert torch.equal(ours[name], rounded), name
+    torch.nn.Linear(3, 3)
+    assert not torch.equal(torch.get_rng_state(), before)

@@ -134,7 +134,8 @@ class Bundle:
             state = {**_others(base, state, config), **state}
             rounded = tuple(dict.fromkeys((*rounded, *checkpoint.rounded_parts(base))))
             hashed = f"{hashed}+{checkpoint.weights_hash(base)}"
-        bundle = (FamilyBundle if config.version else Bundle).build(config)
+        with checkpoint.undrawn():
+            bundle = (FamilyBundle if config.version else Bundle).build(config)
         bundle.fit(state)
         for part in bundle.parts:
             checkpoint.restore(getattr(bundle, part), state, part)

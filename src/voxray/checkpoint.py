@@ -26,6 +26,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from voxray import rounding
 
@@ -36,6 +37,15 @@ PARTS = ("gpt", "generator", "content", "quantiser", "tuning")  # tuning: what o
 HEADER = {"format_version", "weights", "config"}
 WEIGHTS_ENTRY = {"file", "sha256", "dtype", "tensors"}  # and perhaps `rounded`
 SCALE = ".scale"  # of a matrix stored in 8 bits, behind its name
+DRAWING = frozenset(
+    {Tensor.uniform_, Tensor.normal_, nn.init.uniform_, nn.init.normal_}
+    | {
+        nn.init.kaiming_uniform_,
+        nn.init.kaiming_normal_,
+        nn.init.xavier_uniform_,
+        nn.init.xavier_normal_,
+    }
+)
 LEAST_ROUNDED = 65_536  # values: below that there is little to save
 
 
@@ -161,6 +171,18 @@ def restore(module: nn.Module, state: Mapping[str, Tensor], prefix: str) -> None
     if problems:
         raise ValueError(f"the weights of `{prefix}` do not fit its config: {'; '.join(problems)}")
     module.load_state_dict(given)
+
+
+class undrawn(TorchFunctionMode):  # noqa: N801  (a context: `with undrawn():`)
+    """Modules built inside draw no initial weights: what stands in memory is there until `restore` fills all of it."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:  # fmt: skip
+        given = kwargs or {}
+        if func in DRAWING:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
 
 
 _AGAIN = "download or copy the folder again"

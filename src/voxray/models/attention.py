@@ -101,9 +101,10 @@ class RelativePositions(nn.Module):
     def __init__(self, window: int, depth: int) -> None:
         super().__init__()
         self.window = window
-        scale = depth**-0.5
-        self.key = nn.Parameter(torch.randn(2 * window + 1, depth) * scale)
-        self.value = nn.Parameter(torch.randn(2 * window + 1, depth) * scale)
+        self.key = nn.Parameter(torch.empty(2 * window + 1, depth))
+        self.value = nn.Parameter(torch.empty(2 * window + 1, depth))
+        for offsets in (self.key, self.value):
+            nn.init.normal_(offsets, std=depth**-0.5)
 
     def _offsets(self, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
         steps = torch.arange(length, device=device)
