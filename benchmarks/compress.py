@@ -28,12 +28,13 @@ import torch.nn.functional as F
 import typer
 from quality import TEXTS
 
-from voxray.bundle import BUILTIN, Bundle
+from voxray.bundle import Bundle
 from voxray.compress import pruning, ranking, student
 from voxray.compress.student import Draw, StudentTraining
 from voxray.config import StudentConfig
 from voxray.evaluate import sets
 from voxray.evaluate.named import NamedJudges
+from voxray.packaged import BUILTIN
 from voxray.train.gpt import IGNORE
 from voxray.voice import Voice, builtin_names
 

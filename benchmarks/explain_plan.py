@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from voxray import audio
-from voxray.bundle import BUILTIN, Bundle
+from voxray.bundle import Bundle
 from voxray.explain import Trace, trace
 from voxray.explain.statistics import Interval
 from voxray.explain.tokens import TokenCorpus, Utterance, collect
+from voxray.packaged import BUILTIN
 from voxray.synthesis import WordTime
 from voxray.text import Phonemes
 from voxray.train.align import teacher_spans

@@ -52,7 +52,7 @@ def bundle_of(version: str, setting: str) -> Bundle:
     gc.collect()
     precision = setting if setting in ("fast", "int8") else "float32"
     if version == "mini":
-        from voxray.bundle import BUILTIN
+        from voxray.packaged import BUILTIN
 
         return Bundle.load(BUILTIN / "mini", precision=precision)  # type: ignore[arg-type]
     speech, sound = _weights(version)

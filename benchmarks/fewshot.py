@@ -29,10 +29,11 @@ import torch
 import typer
 from quality import TEXTS
 
-from voxray.bundle import BUILTIN, Bundle
+from voxray.bundle import Bundle
 from voxray.evaluate import fetch, sets
 from voxray.evaluate.fewshot import Outcome, few_shot, voice_wave
 from voxray.evaluate.named import NamedJudges
+from voxray.packaged import BUILTIN
 from voxray.train.store import RATE, Store
 from voxray.train.tuning import Tuning
 from voxray.voice import Voice

@@ -28,10 +28,11 @@ import typer
 from quality import TEXTS
 
 from voxray import audio
-from voxray.bundle import BUILTIN, Bundle
+from voxray.bundle import Bundle
 from voxray.cleaning import cleaned
 from voxray.evaluate import metrics, sets
 from voxray.evaluate.named import NamedJudges
+from voxray.packaged import BUILTIN
 from voxray.voice import CLEANED_DB, Voice
 
 LEVELS = (10.0, 0.0, 20.0, 5.0, 30.0)  # in the order in which a run that is cut off leaves them

@@ -34,11 +34,12 @@ import typer
 from torch import Tensor
 
 from voxray import audio
-from voxray.bundle import BUILTIN, MEMORY_SECONDS, Bundle
+from voxray.bundle import MEMORY_SECONDS, Bundle
 from voxray.evaluate import metrics
 from voxray.evaluate.fewshot import voice_wave
 from voxray.evaluate.named import NamedJudges
 from voxray.models.memory import Memory
+from voxray.packaged import BUILTIN
 from voxray.sampling import normal_noise
 from voxray.train.label import read_labels
 from voxray.train.slices import Slice

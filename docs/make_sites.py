@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from voxray.bundle import BUILTIN, Bundle
+from voxray.bundle import Bundle
 from voxray.checkpoint import CONFIG_FILE
 from voxray.config import (
     BridgeConfig,
@@ -21,6 +21,7 @@ from voxray.config import (
     SpeakerConfig,
 )
 from voxray.explain.catalogue import catalogue, table
+from voxray.packaged import BUILTIN
 
 PARTS = ("gpt", "generator", "content", "quantiser")
 HEAD = """# Sites: the places where voxray can be watched and changed

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from voxray.bundle import BUILTIN, DEFAULT, Bundle
+from voxray.bundle import Bundle
 from voxray.commands.text import MANIFEST
 from voxray.compress.student import save_beside
 from voxray.config import StudentConfig
 from voxray.models.student import Student
+from voxray.packaged import BUILTIN, DEFAULT
 
 TRAINING = "the GPT stage is an LSTM student that mini's GPT taught; all else is mini's (docs/training-log.md)"
 LIMIT = 60_000_000  # bytes that all weights in the package may take

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from voxray import audio
-from voxray.bundle import BUILTIN, Bundle
+from voxray.bundle import Bundle
+from voxray.packaged import BUILTIN
 from voxray.voice import Voice, prepare
 
 VOICES = {

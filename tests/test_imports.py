@@ -20,6 +20,7 @@ RANKS = (
     {
         "sampling",
         "bundle",
+        "packaged",
         "checkpoint",
         "cleaning",
         "convert",

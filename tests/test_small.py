@@ -12,16 +12,16 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from voxray import bundle as bundles
-from voxray import checkpoint, tts
+from voxray import checkpoint, packaged, tts
 from voxray import engine as engines
-from voxray.bundle import BUILTIN, Bundle, builtin_models, home
+from voxray.bundle import Bundle
 from voxray.commands import app
 from voxray.commands.serve import _models
 from voxray.compress.student import save_beside, with_student
 from voxray.config import StudentConfig
 from voxray.evaluate.judges import Judges
 from voxray.models.student import Student
+from voxray.packaged import BUILTIN, builtin_models, home
 from voxray.train.tuning import can_be_tuned
 from voxray.voice import Voice
 
@@ -42,8 +42,7 @@ def package(
 ) -> Path:
     """A package with the tiny model and a student beside it."""
     folder = tmp_path / "package"
-    for module in (bundles, engines):
-        monkeypatch.setattr(module, "BUILTIN", folder)
+    monkeypatch.setattr(packaged, "BUILTIN", folder)
     monkeypatch.setattr(tts, "_pipelines", {})
     monkeypatch.chdir(tmp_path)
     tiny.save(folder / "tiny")

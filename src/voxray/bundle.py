@@ -9,7 +9,6 @@ encoder is HuBERT, found by `pretrained`.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -42,6 +41,7 @@ from voxray.models.packed import pack_linears, quicken
 from voxray.models.packed_conv import best_kind
 from voxray.models.recorded import record_step
 from voxray.models.student import Student
+from voxray.packaged import BASE_FIELDS, DEFAULT, base_of, builtin_models, home, parts_of
 from voxray.pretrained import G2PW, ROBERTA, Pretrained
 from voxray.text import Phonemes, PublishedPipeline, TextPipeline
 from voxray.text.published import PublishedPhonemes
@@ -51,28 +51,12 @@ from voxray.tokens.content import ContentEncoder
 from voxray.tokens.quantiser import Quantiser
 
 Wave = NDArray[np.float32]
-BUILTIN = Path(__file__).parent / "builtin"
-DEFAULT = "mini"  # the model in the package that speaks where none is named
-BASE_FIELDS = ("base", "base_weights", "base_codes")  # of the config
 PARTS = ("gpt", "generator", "content", "quantiser")
 RATE = 16_000  # of what a content encoder hears
 Precision = Literal["float32", "fast", "int8"]
 CHUNK = 20 * RATE
 LATENT_RATE, TOKEN_SAMPLES = 24_000, 960  # at which latents are heard; samples of a token there
 MEMORY_SECONDS = 20
-
-
-def builtin_models() -> list[str]:
-    """Names of the models in the package, the default one first."""
-    return sorted(path.parent.name for path in BUILTIN.glob(f"*/{checkpoint.CONFIG_FILE}"))
-
-
-def home(model: str | Path) -> Path:
-    """The folder of a model: one that is there, else that of a model in the package by its name."""
-    named = str(model)
-    if named in builtin_models() and not (Path(model) / checkpoint.CONFIG_FILE).is_file():
-        return BUILTIN / named
-    return Path(model)
 
 
 @dataclass
@@ -130,8 +114,8 @@ class Bundle:
         config = BundleConfig(**raw)
         rounded, hashed = checkpoint.rounded_parts(folder), checkpoint.weights_hash(folder)
         if config.base:
-            base = _base(config)
-            state = {**_others(base, state, config), **state}
+            base = base_of(config)
+            state = {**parts_of(base, state, config), **state}
             rounded = tuple(dict.fromkeys((*rounded, *checkpoint.rounded_parts(base))))
             hashed = f"{hashed}+{checkpoint.weights_hash(base)}"
         with checkpoint.undrawn():
@@ -398,57 +382,14 @@ class FamilyBundle(Bundle):
         return self.encoders.features(wave)
 
 
-def codes_hash(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 of a model's code vectors: what its tokens mean."""
-    codes = checkpoint.part(state, "quantiser")["codebook"]
-    return hashlib.sha256(codes.float().contiguous().numpy().tobytes()).hexdigest()
-
-
-def _base(config: BundleConfig) -> Path:
-    """The folder of a model's base; it lies in the package."""
-    if config.base not in builtin_models():
-        raise FileNotFoundError(
-            f"the model {config.name!r} takes its other parts from {config.base!r}, which is not among the "
-            f"models in the package ({', '.join(builtin_models()) or 'there are none'})"
-        )
-    return BUILTIN / config.base
-
-
-def _others(base: Path, given: Mapping[str, Tensor], config: BundleConfig) -> dict[str, Tensor]:
-    """The parts that a base gives beside those given; ValueError if what was learnt beside it no longer fits.
-
-    Other weights than those it was learnt with will do while text and tokens mean the same.
-    """
-    raw, state = checkpoint.load(base, widened=False)
-    theirs = BundleConfig(**raw)
-    if theirs.base:
-        raise ValueError(f"{base.name!r}, the base of {config.name!r}, needs a base itself")
-    if checkpoint.weights_hash(base) != config.base_weights:
-        differ = [
-            what
-            for what, same in (
-                ("text front end", theirs.fingerprint == config.fingerprint),
-                ("code vectors", codes_hash(state) == config.base_codes),
-            )
-            if not same
-        ]
-        if differ:
-            raise ValueError(
-                f"the model {config.name!r} was learnt beside another {base.name!r} than the one here: the "
-                f"{' and the '.join(differ)} differ; install again"
-            )
-    own = {name.partition(".")[0] for name in given}
-    return {name: tensor for name, tensor in state.items() if name.partition(".")[0] not in own}
-
-
 @cache
 def _builtin() -> Bundle:
-    if not (BUILTIN / DEFAULT).is_dir():
+    if DEFAULT not in builtin_models():
         raise FileNotFoundError(
             "this installation has no built-in model; name a model's folder "
             "(`voxray convert` and `voxray train bundle` make some)"
         )
-    return Bundle.load(BUILTIN / DEFAULT)
+    return Bundle.load(home(DEFAULT))
 
 
 def _gpt(config: BundleConfig) -> GPT:

@@ -31,7 +31,8 @@ from . import audio
 from .article.bundle import ArticleBundle, is_article
 from .article.pipeline import ArticlePipeline
 from .batching import Order, speak_many
-from .bundle import BUILTIN, DEFAULT, Bundle, Precision, home
+from .bundle import Bundle, Precision
+from .packaged import DEFAULT, home
 from .pieces import check_text, check_words
 from .pipeline import AudioStream, Pipeline, SynthesisOptions
 from .synthesis import Synthesis
@@ -373,7 +374,7 @@ def _open(model: Bundle | str | Path | None, lexicon: str | Path | None) -> Pipe
 
 def _named(model: str | Path) -> Bundle:
     """A model by its folder or its name; the default one is not read twice."""
-    return Bundle.builtin() if home(model) == BUILTIN / DEFAULT else Bundle.load(model)
+    return Bundle.builtin() if home(model) == home(DEFAULT) else Bundle.load(model)
 
 
 def _piped(models: Bundle, lexicon: str | Path | None) -> Pipeline:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxray.bundle import BUILTIN
+from voxray.packaged import BUILTIN
 from voxray.text import PublishedPipeline, TextPipeline, check, split_sentences
 from voxray.text.fingerprint import rules_digest
 from voxray.text.symbols import SYMBOLS

@@ -108,7 +108,8 @@ def onnx(model: Model, output: Output) -> None:
 
 
 def _open(model: str) -> Bundle:
-    from ..bundle import Bundle, home
+    from ..bundle import Bundle
+    from ..packaged import home
 
     folder = home(model)
     if not folder.is_dir():

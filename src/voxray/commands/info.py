@@ -31,8 +31,8 @@ def _facts(model: Path | None) -> dict[str, Any]:
     import torch
 
     from .. import __version__
-    from ..bundle import builtin_models
     from ..engine import tts
+    from ..packaged import builtin_models
     from ..voice import builtin_names
     from .common import own_names, voices_folder
 

@@ -77,8 +77,8 @@ def measure(
 
 
 def _system(model: str, command: str | None, *, style: bool) -> System:
-    from ..bundle import home
     from ..evaluate.measure import command_system, engine_system
+    from ..packaged import home
 
     if command is not None:
         return command_system(command)

@@ -115,7 +115,7 @@ def _listen(app: FastAPI, host: str, port: int) -> None:
 
 def _models(given: list[str] | None) -> dict[str, Path]:
     """Names and folders; a model in the package goes by its own name."""
-    from ..bundle import builtin_models
+    from ..packaged import builtin_models
 
     known = builtin_models()
     pairs = [f"{one}={one}" if one in known else one for one in given or ()]

@@ -21,7 +21,8 @@ def check(
     lexicon: Annotated[Path | None, typer.Option(help="A file of readings.")] = None,
 ) -> None:
     """Compare the text front end with the one that a model was trained with."""
-    from ..bundle import DEFAULT, Bundle, home
+    from ..bundle import Bundle
+    from ..packaged import DEFAULT, home
     from ..text import check as compare
 
     folder = home(DEFAULT if model is None else model)

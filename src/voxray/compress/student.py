@@ -19,11 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import checkpoint
-from ..bundle import Bundle, codes_hash, home
+from ..bundle import Bundle
 from ..config import BundleConfig, StudentConfig
 from ..engine import tts
 from ..models.gpt import GPT
 from ..models.student import Student
+from ..packaged import codes_hash, home
 from ..sites import record
 from ..train.feed import place
 from ..train.gpt import IGNORE, Row, Sequences, guided_bias, window_bias

@@ -23,9 +23,10 @@ import numpy as np
 from torch.nn.utils import parametrize
 
 from .. import audio
-from ..bundle import BASE_FIELDS, DEFAULT, Bundle, home
+from ..bundle import Bundle
 from ..cleaning import cleaned
 from ..engine import save, tts
+from ..packaged import BASE_FIELDS, DEFAULT, home
 from ..synthesis import Synthesis
 from ..train.clips import NOISY_DB, ClipReport, report_clips, split
 from ..train.slices import Harvest, Slice, harvest

@@ -22,9 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle import Bundle, home
+from ..bundle import Bundle
 from ..engine import tts
 from ..models.generator import Generator
+from ..packaged import home
 from ..synthesis import Synthesis
 from ..voice import Voice
 from . import attribution, faithfulness, figures, heads, reference

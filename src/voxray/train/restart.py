@@ -11,10 +11,11 @@ from pathlib import Path
 
 from torch import nn
 
-from voxray.bundle import DEFAULT, Bundle, home
+from voxray.bundle import Bundle
 from voxray.config import GeneratorConfig
 from voxray.models.generator import Generator
 from voxray.models.student import Student
+from voxray.packaged import DEFAULT, home
 
 from .autoencoder import AutoencoderTraining
 from .content import PAUSE_IDS, SILENCE, ContentTraining, Frames, cache_hidden, write_tokens

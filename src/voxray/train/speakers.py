@@ -8,7 +8,6 @@ whoever learns from it must not be judged by it. `speakers.npy` [clips, 256] hol
 from __future__ import annotations
 
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -25,6 +24,10 @@ RATE, N_FFT, HOP, MELS, WIDTH = 16_000, 400, 160, 40, 256
 WINDOW, EVERY = 160, 80  # frames of one partial utterance, and between the beginnings of two
 LEVEL_DB = -30.0
 SPEAKERS = "speakers.npy"
+STARTS = (
+    b"PK",
+    bytes.fromhex("80028a0a6cfc9c46f9206aa85019"),
+)  # of files that torch wrote: new, old
 
 
 class SpeakerTeacher(nn.Module):
@@ -41,10 +44,10 @@ class SpeakerTeacher(nn.Module):
     @classmethod
     def load(cls, path: Path) -> SpeakerTeacher:
         """From resemblyzer's `pretrained.pt`; ValueError where the file is another."""
-        try:
-            raw = torch.load(path, map_location="cpu", weights_only=True)
-        except (UnpicklingError, RuntimeError, EOFError) as error:
-            raise ValueError(f"{path} is not the speaker encoder of resemblyzer") from error
+        with path.open("rb") as file:
+            if not file.read(16).startswith(STARTS):
+                raise ValueError(f"{path} is not the speaker encoder of resemblyzer")
+        raw = torch.load(path, map_location="cpu", weights_only=True)
         state = raw.get("model_state", {}) if isinstance(raw, dict) else {}
         teacher = cls()
         known = {k: v for k, v in state.items() if k.startswith(("lstm.", "linear."))}

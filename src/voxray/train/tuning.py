@@ -22,12 +22,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from voxray.bundle import Bundle, home
+from voxray.bundle import Bundle
 from voxray.config import Config, MelPosteriorConfig
 from voxray.models.decoder_istft import IstftDecoder
 from voxray.models.generator import Generator
 from voxray.models.posterior_mel import PITCH_LATENTS, MelPosterior, pitch_latents
 from voxray.models.student import Student
+from voxray.packaged import home
 from voxray.tokens.content import ContentEncoder, Readout
 
 from .adapters import adapt, merge
