@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from voxray.batching import Order, advance_together, speak_many
+from voxray.batching import Order, speak_many
 from voxray.bundle import Bundle
 from voxray.decoding import TokenDecoder
 from voxray.engine import check_options, tts
 from voxray.models.packed import can_pack, pack_linears
 from voxray.pipeline import AudioStream, Pipeline, SynthesisOptions
 from voxray.sampling import SamplingOptions
-from voxray.token_pool import TokenPool
+from voxray.token_pool import TokenPool, advance_together
 from voxray.voice import Voice
 
 TEXTS = [

@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .decoding import TokenDecoder
 from .pipeline import Job, Pipeline, SynthesisOptions
 from .synthesis import Synthesis
-from .token_pool import TokenPool
+from .token_pool import advance_together
 from .voice import Voice
 
 
@@ -36,23 +35,8 @@ def speak_many(pipeline: Pipeline, orders: Sequence[Order], size: int = 8) -> li
     for job in jobs:
         job.prepare()
     with pipeline.lock:
-        advance_together([d for job in jobs for d in job.decoders.values()], size)
+        advance_together([d for job in jobs for own in job.decoders.values() for d in own], size)
     for job in jobs:
         for _ in job.run():
             pass
     return [job.synthesis() for job in jobs]
-
-
-def advance_together(decoders: Sequence[TokenDecoder], size: int) -> None:
-    """Make all tokens of decoders of one GPT, `size` at a time; the longest texts first."""
-    if not decoders:
-        return
-    pool = TokenPool(decoders[0].gpt)
-    waiting = sorted((d for d in decoders if pool.takes(d)), key=lambda d: d.text_length)
-    live: list[TokenDecoder] = []
-    while waiting or live:
-        while waiting and len(live) < size:
-            live.append(waiting.pop())
-            pool.want(live[-1], None)
-        pool.step()
-        live = [decoder for decoder in live if not pool.settled(decoder)]

@@ -29,7 +29,7 @@ from voxray.audio.published import (
     sinc_resample,
     vocoder_mel,
 )
-from voxray.config import BundleConfig, GPTConfig, MatchingGeneratorConfig
+from voxray.config import BundleConfig, ContentConfig, GPTConfig, MatchingGeneratorConfig
 from voxray.heap import trim
 from voxray.models.decoder_hifigan import HifiganDecoder
 from voxray.models.generator import Generator
@@ -48,6 +48,7 @@ from voxray.text.published import PublishedPhonemes
 from voxray.text.published.segments import MODES
 from voxray.text.symbols import SYMBOL_TO_ID
 from voxray.tokens.content import ContentEncoder
+from voxray.tokens.phones import PhoneTable
 from voxray.tokens.quantiser import Quantiser
 
 Wave = NDArray[np.float32]
@@ -72,6 +73,7 @@ class Bundle:
     # SHA-256 of the weights' file, behind a + that of the base's; empty: they are no file's.
     weights_hash: str = field(default="", kw_only=True)
     rounded: tuple[str, ...] = field(default=(), kw_only=True)  # prefixes of what is kept in 8 bits
+    phones: PhoneTable | None = field(default=None, kw_only=True)  # what its codes sound like
 
     default_precision: ClassVar[Precision] = "float32"
     quick: ClassVar[bool] = True  # float32 tokens from fp16 copies of the weights that fp16 holds
@@ -126,6 +128,7 @@ class Bundle:
         del state  # as large as the model
         bundle.ready(precision or bundle.default_precision)
         bundle.weights_hash, bundle.rounded = hashed, rounded
+        bundle.phones = _phones(folder, config)
         trim()
         return bundle
 
@@ -164,6 +167,8 @@ class Bundle:
         config = self.config.model_copy(update=dict.fromkeys(BASE_FIELDS, ""))
         kept = self.rounded if rounded is None else rounded
         checkpoint.save(folder, config.model_dump(mode="json"), state, half=half, rounded=kept)
+        if self.phones is not None:
+            self.phones.save(Path(folder))
 
     @property
     def name(self) -> str:
@@ -390,6 +395,14 @@ def _builtin() -> Bundle:
             "(`voxray convert` and `voxray train bundle` make some)"
         )
     return Bundle.load(home(DEFAULT))
+
+
+def _phones(folder: Path, config: BundleConfig) -> PhoneTable | None:
+    """What a model's codes sound like, from its folder or its base's, of models with an encoder of their own."""
+    if not isinstance(config.content, ContentConfig):
+        return None
+    place = base_of(config) if config.base else folder
+    return PhoneTable.load(place, config.content.codebook_size, config.content.text_symbols)
 
 
 def _gpt(config: BundleConfig) -> GPT:

@@ -417,6 +417,7 @@ class BundleConfig(Config):
     generator: GeneratorConfig | MatchingGeneratorConfig = GeneratorConfig()
     fingerprint: str = ""  # of the text pipeline it was trained with
     temperature: float = 1.0  # at which the GPT is sampled where no other is asked for
+    takes: int = 1  # of a sentence, where no other number is asked for
     repetition_penalty: float = 1.35  # likewise
     training: str = ""  # one line: what it was trained on, for how long
     origin: dict[str, Any] = {}  # of a published model: config, info and number format of its files

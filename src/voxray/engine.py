@@ -236,7 +236,7 @@ class Speaker:
 
         `model` is a folder or a `Bundle` (default: the built-in `mini`), `lexicon` a file of
         readings. The other options are the fields of `SynthesisOptions`: language, speed, seed,
-        temperature, top_k, top_p, repetition_penalty, pause_ms, style, watch, stream.
+        temperature, top_k, top_p, repetition_penalty, pause_ms, style, watch, stream, takes.
         """
         pipeline, request = self._request(text, voice, model, lexicon, options)
         made = pipeline.synthesise(request.text, request.voice, request.options)

@@ -23,6 +23,9 @@ class SynthesisOptions(SamplingOptions):
     stream: Literal["early", "equal"] = (
         "early"  # equal: a sentence's tokens are all made before its sound
     )
+    takes: int = Field(
+        default=1, ge=1, le=16
+    )  # of a sentence that is not heard while it is made; the best is kept
     style: bool = True  # speak in the manner of the voice's style reference, if it has one
     watch: WatchOptions | None = WatchOptions()  # None: nothing watches the alignment
     edits: Any = Field(default=None, exclude=True)  # of voxray.steer
@@ -33,8 +36,9 @@ class SynthesisOptions(SamplingOptions):
         return intervention(value)
 
     def suited(self, config: BundleConfig) -> SynthesisOptions:
-        """With the model's own temperature and repetition penalty, where none was asked for."""
+        """With the model's own temperature, repetition penalty and takes, where none were asked for."""
         own = {
+            "takes": config.takes,
             "temperature": config.temperature,
             "repetition_penalty": config.repetition_penalty,
         }

@@ -8,6 +8,7 @@ is meant for users: `voxray.engine` is the gate.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,13 +34,15 @@ from .pieces import Piece, Script
 from .sampling import check_seed, derive
 from .sharing import SharedLock
 from .synthesis import Synthesis
+from .takes import Take, best_of, can_listen, clarity
 from .text import Phonemes, TextPipeline
-from .token_pool import TokenPool
+from .token_pool import TokenPool, advance_together
 from .voice import Voice
 from .watch import Watch
 
 TOKENS_PER_PHONEME = 14  # nobody speaks more slowly; the limit that keeps a run from going on
 CONVERT_CHUNK = 500  # tokens (20 s) that voice conversion decodes at once
+NO_EDITS = PieceIntervention()
 NOTHING_YET: Wave = np.zeros(0, np.float32)  # of a stream among others: who waits may have a turn
 
 
@@ -95,6 +98,7 @@ class Job:
         self.windowed = self.models.windowed and self.options.edits is None
         self.ahead = self.options.stream == "equal"
         self.whole = whole or not self.models.streams or (self.ahead and not self.windowed)
+        self.takes = self._takes()
         self.script = Script(
             text, pipeline.text, options.language, options.pause_ms, self.models.context
         )
@@ -104,8 +108,21 @@ class Job:
         self.progress = 0.0
         self.phonemes = self._checked_edits(pipeline)
         self.pieces: list[Piece] | None = None  # read ahead by `prepare`
-        self.decoders: dict[int, TokenDecoder] = {}  # of pieces whose tokens are made elsewhere
+        self.decoders: dict[
+            int, list[TokenDecoder]
+        ] = {}  # of pieces whose tokens are made elsewhere
         self.pool: TokenPool | None = None  # where its tokens are made beside those of others
+
+    def _takes(self) -> int:
+        """How often each sentence is said: once where it is heard while it is made, or edited."""
+        if self.options.takes > 1 and not can_listen(self.models):
+            raise ValueError(
+                f"the model {self.models.name!r} cannot listen to what it says, so takes must be 1, not "
+                f"{self.options.takes}"
+            )
+        plain = (self.whole or self.ahead) and self.options.edits is None
+        plain = plain and self.options.watch is not None
+        return self.options.takes if plain else 1
 
     def _checked_edits(self, pipeline: Pipeline) -> Phonemes | None:
         """Refuse edits that do not fit; read the whole text ahead where they speak of words."""
@@ -154,7 +171,7 @@ class Job:
         if self.options.edits is None:
             spoken = (piece for piece in self.pieces if piece.spoken)
             for number, piece in enumerate(spoken):
-                self.decoders[number] = self._token_decoder(piece, number, self._edits(piece))
+                self.decoders[number] = self._token_decoders(piece, number)
 
     def _pause(self, milliseconds: int) -> Iterator[Wave]:
         samples = milliseconds * self.made.rate // 1000
@@ -162,20 +179,13 @@ class Job:
             yield self.made.add(np.zeros(samples, np.float32))
 
     def _speak(self, piece: Piece, number: int) -> Iterator[Wave]:
+        if self.takes > 1 and self.pool is None:
+            yield from self._speak_best(piece, number)
+            return
         edits = self._edits(piece)
-        decoder = self.decoders.get(number) or self._token_decoder(piece, number, edits)
-        sound = PieceDecoder(
-            self.models,
-            piece.ids,
-            edits.speaker(self.voice.speaker),
-            derive(self.seed, number, "sound"),
-            self.options.speed,
-            aligned=decoder.watch is None,
-            prompt=mel_prompt(self.voice),
-            memory=self.voice.memory,
-            edits=edits,
-            windowed=self.windowed and not self.whole,
-        )
+        ready = self.decoders.get(number)
+        decoder = ready[0] if ready else self._token_decoder(piece, number, edits)
+        sound = self._piece_decoder(piece, number, edits, aligned=decoder.watch is None)
         trimmer = EdgeTrimmer(self.made.rate, round(FIRST_CHUNK * sound.token_samples))
         begun_at = self.made.samples / self.made.rate
         once = self.whole or edits.needs_path
@@ -200,6 +210,51 @@ class Job:
         self.made.timings["tokens"] += spans.seconds
         self._book(piece, decoder, sound, begun_at - trimmer.lead / self.made.rate)
         yield from self._pause(edits.closing_ms)
+
+    def _speak_best(self, piece: Piece, number: int) -> Iterator[Wave]:
+        """Several takes, their tokens made side by side; what is heard as it was meant is kept."""
+        decoders = self.decoders.get(number) or self._token_decoders(piece, number)
+        began = time.perf_counter()
+        with self.lock:
+            advance_together(decoders, len(decoders))
+        self.made.spend("tokens", began)
+        began = time.perf_counter()
+        best = best_of(decoders, lambda decoder: self._take(piece, number, decoder))
+        trimmer = EdgeTrimmer(self.made.rate, round(FIRST_CHUNK * best.sound.token_samples))
+        begun_at = self.made.samples / self.made.rate
+        chunk = trimmer.feed(best.wave, last=True)
+        self.made.spend("audio", began)
+        if len(chunk):
+            yield self.made.add(chunk)
+        self._book(piece, best.decoder, best.sound, begun_at - trimmer.lead / self.made.rate)
+
+    def _take(self, piece: Piece, number: int, decoder: TokenDecoder) -> Take:
+        with self.lock:
+            decoder.advance()  # of those whose tokens are not made beside others'
+        sound = self._piece_decoder(piece, number, NO_EDITS, aligned=decoder.watch is None)
+        if not decoder.tokens:
+            return Take(decoder, sound, NOTHING_YET, -math.inf)
+        part = Part(0, len(decoder.tokens))
+        wave = self._sounded(decoder, sound, part, decoder.path, last=True)
+        spoken = [place for place, word in enumerate(piece.words) if word >= 0]
+        heard = clarity(self.models, wave, self.made.rate, piece.ids, spoken, decoder.path)
+        return Take(decoder, sound, wave, heard)
+
+    def _piece_decoder(
+        self, piece: Piece, number: int, edits: PieceIntervention, *, aligned: bool
+    ) -> PieceDecoder:
+        return PieceDecoder(
+            self.models,
+            piece.ids,
+            edits.speaker(self.voice.speaker),
+            derive(self.seed, number, "sound"),
+            self.options.speed,
+            aligned=aligned,
+            prompt=mel_prompt(self.voice),
+            memory=self.voice.memory,
+            edits=edits,
+            windowed=self.windowed and not self.whole,
+        )
 
     def _sounded(
         self,
@@ -238,7 +293,13 @@ class Job:
         with self.sounding.alone():
             return sound.scout(decoder.tokens)
 
-    def _token_decoder(self, piece: Piece, number: int, edits: PieceIntervention) -> TokenDecoder:
+    def _token_decoders(self, piece: Piece, number: int) -> list[TokenDecoder]:
+        edits = self._edits(piece)
+        return [self._token_decoder(piece, number, edits, take) for take in range(self.takes)]
+
+    def _token_decoder(
+        self, piece: Piece, number: int, edits: PieceIntervention, take: int = 0
+    ) -> TokenDecoder:
         gpt, voice = self.models.gpt, self.voice
         styled = self.options.style and bool(len(voice.prompt_tokens))
         before = voice.prompt_phonemes if styled else ()
@@ -251,7 +312,7 @@ class Job:
             gpt,
             (*before, *piece.ids),
             self.options,
-            derive(self.seed, number, "tokens"),
+            derive(self.seed, number, "tokens", *([take] if take else [])),
             watch=watch,
             prompt_tokens=voice.prompt_tokens if styled else (),
             limit=self.options.floor + 25 + TOKENS_PER_PHONEME * len(piece.ids),

@@ -11,6 +11,7 @@ text is read alone, too. One thread at a time (`Pipeline.lock`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,10 +21,11 @@ from .decoding import TokenDecoder
 from .models.attention import KVCache
 from .models.gpt import GPT
 from .models.packed import shares_scales
+from .models.recorded import RecordedRows, recorded_rows
 from .models.rows import RowCache
 from .models.student import Student
 from .sites import attached, sites
-from .watch import edits_of_rows
+from .watch import Watch, edits_of_rows, windows_of_rows
 
 
 class TokenPool:
@@ -39,6 +41,7 @@ class TokenPool:
         self._members: list[TokenDecoder] = []  # of the rows
         self._apart = not isinstance(gpt, GPT) or shares_scales(gpt)
         self._sites = sites(gpt)
+        self._recorded: RecordedRows | None = None
 
     def __len__(self) -> int:
         return len(self._goals)
@@ -86,6 +89,7 @@ class TokenPool:
             self._read(decoder)
 
     def _join(self, decoder: TokenDecoder, cache: KVCache) -> None:
+        self._recorded = recorded_rows(self.gpt)
         self._rows.join(cache)
         self._members.append(decoder)
         decoder.cache = None  # lent to the rows
@@ -107,8 +111,7 @@ class TokenPool:
                 watch.feed()
         newest = torch.tensor([d.tokens[-1] for d in members], device=members[0].device)
         try:
-            with attached(self._sites, edits_of_rows(watches)):
-                logits = self.gpt.step_rows(newest, self._rows)  # [R, V]
+            logits = self._logits(newest, watches)  # [R, V]
         except Exception as error:  # noqa: BLE001 - goes to everyone whose pass it was
             for row in reversed(range(len(members))):
                 self._take_out(row)
@@ -118,6 +121,18 @@ class TokenPool:
         self.tokens += len(members)
         for row in reversed(range(len(members))):  # the last row fills the hole one leaves
             self._take(row, members[row], logits[row].float().cpu())
+
+    def _logits(self, newest: Tensor, watches: list[Watch | None]) -> Tensor:
+        """One pass over all rows; from a recording of it where every row is watched and nobody looks on."""
+        watched = [watch for watch in watches if watch is not None]
+        recorded = self._recorded if len(watched) == len(watches) else None
+        if recorded is None or not recorded.takes():
+            with attached(self._sites, edits_of_rows(watches)):
+                return self.gpt.step_rows(newest, self._rows)
+        logits, seen = recorded(newest, self._rows, windows_of_rows(watched, self._rows.longest))
+        for row, watch in enumerate(watched):
+            watch.see(seen[row, :, : len(watch.words)])
+        return logits
 
     def _take(self, row: int, decoder: TokenDecoder, logits: Tensor) -> None:
         redraws = len(decoder.redraws)
@@ -148,3 +163,18 @@ class TokenPool:
     def _fail(self, decoder: TokenDecoder, error: Exception) -> None:
         self._failed[decoder] = error  # before it is settled: others may ask without the lock
         del self._goals[decoder]
+
+
+def advance_together(decoders: Sequence[TokenDecoder], size: int) -> None:
+    """Make all tokens of decoders of one GPT, `size` at a time; the longest texts first."""
+    if not decoders:
+        return
+    pool = TokenPool(decoders[0].gpt)
+    waiting = sorted((d for d in decoders if pool.takes(d)), key=lambda d: d.text_length)
+    live: list[TokenDecoder] = []
+    while waiting or live:
+        while waiting and len(live) < size:
+            live.append(waiting.pop())
+            pool.want(live[-1], None)
+        pool.step()
+        live = [decoder for decoder in live if not pool.settled(decoder)]

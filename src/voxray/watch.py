@@ -225,6 +225,15 @@ def edits_of_rows(watches: Sequence[Watch | None]) -> dict[str, Callable[..., Te
     return made
 
 
+def windows_of_rows(watches: Sequence[Watch], slots: int) -> Tensor:
+    """What is added to the logits of each row's guided heads in the pass to come: [R, slots]."""
+    shut = torch.full((len(watches), slots), SHUT)
+    for row, watch in enumerate(watches):
+        low, high = watch.window(watch.rows[-1])
+        shut[row, low:high] = 0.0
+    return shut
+
+
 def _rows_bias_edit(
     watches: Sequence[Watch | None], heads: list[int]
 ) -> Callable[[Tensor], Tensor]:

@@ -7,7 +7,6 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from voxray.batching import advance_together
 from voxray.config import GPTConfig
 from voxray.decoding import TokenDecoder
 from voxray.models.attention import KVCache
@@ -16,6 +15,7 @@ from voxray.models.graphed import GraphedStep
 from voxray.models.recorded import record_step
 from voxray.sampling import SamplingOptions
 from voxray.sites import record
+from voxray.token_pool import advance_together
 
 CONFIG = GPTConfig(
     text_symbols=30, width=32, n_layer=3, n_head=4, codebook_size=50, bos=False, pre_norm=False,

@@ -11,8 +11,10 @@ from voxray.config import GPTConfig
 from voxray.models.attention import KVCache
 from voxray.models.gpt import GPT
 from voxray.models.packed import can_pack, pack_linears
-from voxray.models.recorded import record_step
+from voxray.models.recorded import record_step, recorded_rows
+from voxray.models.rows import RowCache
 from voxray.sites import attach, record, sites
+from voxray.watch import Watch, edits_of_rows, windows_of_rows
 
 CONFIG = GPTConfig(width=128, n_layer=2, n_head=2, guided_heads=(), bos=False, pre_norm=False)
 TEXT = torch.tensor([[3, 5, 7, 9]])
@@ -112,3 +114,71 @@ def test_where_nothing_can_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     gpt = model()
     assert not record_step(gpt)
     assert torch.equal(spoken(gpt)[0], spoken(model())[0])
+
+
+# --- rows -----------------------------------------------------------------------------------------
+
+WATCHED = CONFIG.model_copy(update={"guided_heads": ((0, 1), (1, 0)), "bos": True})
+TEXTS = (torch.tensor([[3, 5, 7, 9]]), torch.tensor([[4, 6, 8, 2, 1, 9]]))
+
+
+@torch.inference_mode()
+def stepped(gpt: GPT, texts: tuple[torch.Tensor, ...], steps: int, recorded: bool) -> torch.Tensor:
+    rows = RowCache()
+    for text in texts:
+        rows.join(gpt.prefill(text, torch.tensor([text.shape[1]]))[1])
+    watches = [Watch(range(text.shape[1]), gpt.config.guided_heads) for text in texts]
+    made = []
+    for step in range(steps):
+        token = torch.arange(len(texts)) + step % 5
+        for watch in watches:
+            watch.feed()
+        if recorded:
+            rec = recorded_rows(gpt)
+            assert rec is not None and rec.takes()
+            logits, seen = rec(token, rows, windows_of_rows(watches, rows.longest))
+            for row, watch in enumerate(watches):
+                watch.see(seen[row, :, : len(watch.words)])
+        else:
+            with attach(gpt, edits_of_rows(watches)):
+                logits = gpt.step_rows(token, rows)
+        for watch in watches:
+            watch.look()
+            watch.settle()
+        made.append(
+            torch.cat([logits.flatten(), torch.tensor([w.pointer for w in watches]).float()])
+        )
+    return torch.stack(made)
+
+
+@pytest.mark.parametrize("texts", [TEXTS[:1], TEXTS, (*TEXTS, TEXTS[0])])
+def test_watched_rows_are_replayed_alike(texts: tuple[torch.Tensor, ...]) -> None:
+    gpt = model(WATCHED)
+    steps = 280  # the buffers grow on the way
+    plain, quick = (stepped(gpt, texts, steps, recorded) for recorded in (False, True))
+    assert torch.allclose(plain, quick, atol=1e-4)
+
+
+def test_other_weights_are_recorded_anew() -> None:
+    gpt = model(WATCHED)
+    first = recorded_rows(gpt)
+    assert first is not None and recorded_rows(gpt) is first
+    with torch.inference_mode():
+        assert first.takes()
+        with record(gpt, ["logits"]):
+            assert not first.takes()
+    with torch.no_grad():
+        gpt.head.weight.add_(1.0)
+    with torch.inference_mode():
+        assert not first.takes()
+    second = recorded_rows(gpt)
+    assert second is not first
+    gpt.head.weight = torch.nn.Parameter(gpt.head.weight.detach().clone())
+    assert recorded_rows(gpt) is not second
+    gpt.train()
+    assert recorded_rows(gpt) is None
+    assert copy.deepcopy(gpt).recorded_rows is None
+
+
+def test_nothing_is_recorded_of_models_without_guided_heads() -> None:
+    assert recorded_rows(model()) is None

@@ -40,6 +40,13 @@ Temperature = Annotated[
 Penalty = Annotated[
     float | None, typer.Option(help="1: none; default: the model's.", show_default=False)
 ]
+Takes = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Tries at a sentence, of which the clearest is kept; default: the model's.",
+        show_default=False,
+    ),
+]  # fmt: skip
 References = Annotated[
     list[str] | None, typer.Option(help="More recordings of the speaker: timbres averaged.")
 ]
@@ -65,6 +72,7 @@ def say(
     top_k: Annotated[int, typer.Option(help="Choose among the best k.")] = 15,
     top_p: Annotated[float, typer.Option(help="Choose within this mass.")] = 1.0,
     repetition_penalty: Penalty = None,
+    takes: Takes = None,
     pause: Annotated[int, typer.Option(help="Milliseconds between sentences.")] = 280,
     lexicon: Annotated[Path | None, typer.Option(help="A file of readings.")] = None,
     model: Annotated[Path | None, typer.Option(help=MODEL)] = None,
@@ -95,6 +103,7 @@ def say(
         seed=seed,
         **({} if temperature is None else {"temperature": temperature}),
         **({} if repetition_penalty is None else {"repetition_penalty": repetition_penalty}),
+        **({} if takes is None else {"takes": takes}),
         top_k=top_k,
         top_p=top_p,
         pause_ms=pause,

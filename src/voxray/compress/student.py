@@ -77,7 +77,7 @@ def spoken_rows(
     """What the teacher itself says to texts, with the phoneme of each token."""
     rows = []
     for number, text in enumerate(texts):
-        made = tts(text, voice, model=bundle, seed=seed + number)
+        made = tts(text, voice, model=bundle, seed=seed + number, takes=1)
         ids = list(made.phonemes.ids)
         if len(made.tokens) and len(ids):
             path = np.maximum.accumulate(np.clip(made.alignment, 0, len(ids) - 1))

@@ -114,7 +114,7 @@ class Listener:
     def speak(self, bundle: Bundle, said: Said) -> Synthesis:
         """One text in the tuned voice."""
         voice = Voice.heard("tuned", heard_by(bundle, self.reference), RATE, bundle)
-        options: dict[str, Any] = {"seed": self.seed, "language": said.language}
+        options: dict[str, Any] = {"seed": self.seed, "language": said.language, "takes": 1}
         return tts(said.text, voice, model=bundle, **options)
 
     def texts(self, most: int = LISTENED) -> list[Said]:

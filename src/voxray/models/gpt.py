@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from voxray.config import GPTConfig
 from voxray.models.attention import Attention, Cache, KVCache
 from voxray.models.graphed import GraphedStep
-from voxray.models.recorded import Recorded
+from voxray.models.recorded import Recorded, RecordedRows
 from voxray.models.rows import RowCache
 from voxray.models.token_model import TokenModel
 from voxray.sites import Site
@@ -133,6 +133,7 @@ class GPT(TokenModel):
         self.dropout = nn.Dropout(config.dropout)
         self.embed, self.logits = Site(), Site()  # [B, L, D], [B, rows, K+1]
         self.recorded: Recorded | GraphedStep | None = None  # its single steps, to be replayed
+        self.recorded_rows: RecordedRows | None = None  # its steps of watched rows
         self.moment = self._clock()
         self._initialise()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -18,12 +19,14 @@ from torch import Tensor, nn
 
 from voxray.models.attention import KVCache
 from voxray.models.graphed import GraphedStep
-from voxray.sites import sites
+from voxray.models.rows import RowCache
+from voxray.sites import attach, sites
 
 if TYPE_CHECKING:
     from voxray.models.gpt import GPT, Block
 
 SEEN = 40  # slots of the cache that it is recorded with; a replay has any number
+ANYWHERE = torch.ones(1, 1, 1, 1, dtype=torch.bool)  # a mask that nobody reads
 WARM = 3  # replays until the interpreter has settled
 
 
@@ -108,3 +111,156 @@ def _traced(gpt: GPT) -> Callable[..., Tensor]:
     for _ in range(WARM):
         step(*given)
     return step
+
+
+class Rows(nn.Module):
+    """`GPT.step_rows` of watched rows, with everything that it is told as plain tensors."""
+
+    def __init__(self, gpt: GPT, masked: bool) -> None:
+        super().__init__()
+        self.gpt, self.masked = gpt, masked
+        self.heads = tuple(gpt.config.guided_heads)
+
+    def forward(
+        self,
+        token: Tensor,
+        places: Tensor,
+        lengths: Tensor,
+        shut: Tensor,
+        mask: Tensor,
+        *buffers: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """token, places, lengths [R]; what guided heads are kept from, `shut` [R, 1, 1, S], and which slots
+        rows see, `mask` [R, 1, 1, S]; the keys of all layers, then their values [R, H, S, D/H] -> logits [R, K+1] and what the
+        guided heads looked at [R, heads, S].
+        """
+        layers = len(buffers) // 2
+        slots = RowSlots(lengths, buffers[:layers], buffers[layers:])
+        seen: list[Tensor] = []
+        with attach(self.gpt, self._edits(shut, seen)):
+            logits = self.gpt.step_in(token, places, mask if self.masked else None, slots)
+        return logits, torch.cat(seen, dim=1)
+
+    def _edits(self, shut: Tensor, seen: list[Tensor]) -> dict[str, Callable[..., Tensor]]:
+        made: dict[str, Callable[..., Tensor]] = {}
+        for layer in sorted({layer for layer, _ in self.heads}):
+            mine = [head for at, head in self.heads if at == layer]
+            block = cast("Block", self.gpt.blocks[layer])
+            chosen = torch.zeros(1, block.attn.heads, 1, 1)
+            chosen[:, mine] = 1.0
+
+            def kept_out(bias: Tensor, chosen: Tensor = chosen) -> Tensor:
+                return bias + chosen * shut
+
+            def look(pattern: Tensor, mine: list[int] = mine) -> Tensor:
+                seen.append(pattern[:, mine, -1])  # [R, heads, S]
+                return pattern
+
+            made[f"blocks.{layer}.attn.bias"] = kept_out
+            made[f"blocks.{layer}.attn.pattern"] = look
+        return made
+
+
+class RowSlots:
+    """A cache of rows for the recording: each row's new key and value go where it ends."""
+
+    def __init__(
+        self, lengths: Tensor, keys: tuple[Tensor, ...], values: tuple[Tensor, ...]
+    ) -> None:
+        self.lengths, self.keys, self.values = lengths, keys, values
+
+    def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Fill a slot of each row; all of them are attended to, as far as the mask lets."""
+        place = self.lengths[:, None, None, None].expand_as(key)  # [R, H, 1, D/H]
+        self.keys[layer].scatter_(2, place, key)
+        self.values[layer].scatter_(2, place, value)
+        return self.keys[layer], self.values[layer]
+
+
+class RecordedRows:
+    """A model's step of watched rows, ready to be replayed: any number of rows, of any lengths.
+
+    Recorded when first asked for. Whoever changes the weights afterwards leaves it behind: `fits` is asked
+    before rows are stepped, `takes` before every step.
+    """
+
+    def __init__(self, gpt: GPT) -> None:
+        self._gpt = gpt
+        self._sites = tuple(sites(gpt).values())
+        self._weights = tuple(gpt.parameters())
+        self._versions = tuple(weight._version for weight in self._weights)
+        self._steps: dict[bool, Callable[..., tuple[Tensor, Tensor]]] = {}
+
+    def __deepcopy__(self, memo: dict[int, object]) -> None:
+        return None
+
+    def fits(self) -> bool:
+        """Whether the model's weights are still those that were recorded, and do not learn."""
+        now = tuple(self._gpt.parameters())
+        same = len(now) == len(self._weights)
+        same = same and all(p is q for p, q in zip(now, self._weights, strict=True))
+        return same and self._unwritten and not self._gpt.training
+
+    @property
+    def _unwritten(self) -> bool:
+        return all(p._version == v for p, v in zip(self._weights, self._versions, strict=True))
+
+    def takes(self) -> bool:
+        """Whether nobody watches or edits a site, and no weight was written to."""
+        if not torch.is_inference_mode_enabled() or any(site.live for site in self._sites):
+            return False
+        return self._unwritten
+
+    def __call__(self, token: Tensor, rows: RowCache, shut: Tensor) -> tuple[Tensor, Tensor]:
+        """token [R], what guided heads are kept from [R, S] -> logits [R, K+1], what they saw [R, heads, S]."""
+        mask = rows.mask()
+        masked = mask is not None
+        if masked not in self._steps:
+            self._steps[masked] = _traced_rows(self._gpt, masked)
+        seen = ANYWHERE if mask is None else mask
+        made = self._steps[masked](
+            token, rows.places, rows.lengths, shut[:, None, None], seen, *rows.slots()
+        )
+        rows.grow()
+        return made
+
+
+def recorded_rows(gpt: GPT) -> RecordedRows | None:
+    """The recording of a model's watched rows as it is now, made where there is none that fits; None where this
+    Python, torch or model has none: on a GPU, without guided heads, while it learns.
+    """
+    known = gpt.recorded_rows
+    if known is None or not known.fits():
+        weight = gpt.audio_embedding.weight
+        plain = weight.device.type == "cpu" and weight.dtype == torch.float32
+        able = plain and bool(gpt.config.guided_heads) and not gpt.training and _can_trace()
+        gpt.recorded_rows = RecordedRows(gpt) if able else None
+    return gpt.recorded_rows
+
+
+@cache
+def _can_trace() -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.jit.trace(nn.Identity(), torch.zeros(1))
+    except RuntimeError:
+        return False
+    return True
+
+
+@torch.inference_mode()
+def _traced_rows(gpt: GPT, masked: bool) -> Callable[..., tuple[Tensor, Tensor]]:
+    width = gpt.config.width // gpt.config.n_head
+    heads = [cast("Block", block).attn.heads for block in gpt.blocks]
+    buffers = [torch.zeros(2, count, SEEN, width) for count in (*heads, *heads)]
+    lengths = torch.tensor([SEEN - 1, SEEN - 3])
+    mask = (torch.arange(SEEN) <= lengths[:, None])[:, None, None]
+    given = (torch.zeros(2, dtype=torch.long), torch.zeros(2, dtype=torch.long), lengths,
+             torch.zeros(2, 1, 1, SEEN), mask, *buffers)  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        step = torch.jit.trace(Rows(gpt, masked), given, check_trace=False)
+    for _ in range(WARM):
+        step(*given)
+    return cast(Callable[..., "tuple[Tensor, Tensor]"], step)

@@ -32,6 +32,11 @@ class RowCache:
         return len(self.lengths)
 
     @property
+    def longest(self) -> int:
+        """Slots that the next step attends to."""
+        return int(self.lengths.max()) + 1
+
+    @property
     def places(self) -> Tensor:
         """The audio position [R] of the token that each row is fed next."""
         return self.lengths - self.texts
@@ -80,6 +85,13 @@ class RowCache:
                 buffers[layer] = _resized(buffers[layer], len(buffers[layer]), end + SPARE)
             buffers[layer][torch.arange(len(self)), :, self.lengths] = new[:, :, 0]
         return self.keys[layer][: len(self), :, :end], self.values[layer][: len(self), :, :end]
+
+    def slots(self) -> list[Tensor]:
+        """The keys of all layers, then their values, with room for one more slot each: [R, H, longest, D/H]."""
+        end = self.longest
+        if end > self.keys[0].shape[2]:
+            self._fit(len(self.keys[0]), end + SPARE)
+        return [buffer[: len(self), :, :end] for buffer in (*self.keys, *self.values)]
 
     def mask(self) -> Tensor | None:
         """Which slots [R, 1, 1, longest] the rows see in the step to come; None: all of them."""

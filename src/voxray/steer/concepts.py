@@ -205,7 +205,7 @@ def _said(
     models = pipeline.models
     chosen = find(voice or default_voice(text), model=models)
     names = [site.removeprefix("gpt.")] if site else ["blocks.*.resid"]
-    options = check_options({"seed": seed}).suited(models.config)
+    options = check_options({"seed": seed, "takes": 1}).suited(models.config)
     with record(models.gpt, names) as seen:
         pipeline.synthesise(text, chosen, options)
     steps = {name: [v for v in values if v.shape[1] == 1] for name, values in seen.items()}

@@ -54,5 +54,6 @@ def loops(
     pipeline: Pipeline, texts: Sequence[str], voice: Voice, options: SynthesisOptions
 ) -> float:
     """Mean share of looping tokens over texts."""
-    made = [loop_share(pipeline.synthesise(t, voice, options).tokens.tolist()) for t in texts]
+    once = options.model_copy(update={"takes": 1})
+    made = [loop_share(pipeline.synthesise(t, voice, once).tokens.tolist()) for t in texts]
     return sum(made) / len(made)

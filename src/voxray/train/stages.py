@@ -20,7 +20,8 @@ from voxray.config import BundleConfig
 from voxray.models.generator import Generator
 from voxray.models.posterior_mel import MelPosterior
 from voxray.text import TextPipeline
-from voxray.tokens.content import ContentEncoder
+from voxray.tokens.content import ContentEncoder, Readout
+from voxray.tokens.phones import PhoneTable
 
 from .article import ArticleTraining, train_article
 from .autoencoder import AutoencoderTraining, train_autoencoder
@@ -141,11 +142,14 @@ def bundle_runs(runs: Path, name: str = "mini", training: str = "") -> Bundle:
 
 def save_training_parts(runs: Path, target: Path) -> None:
     """Write `training.safetensors` beside a bundle's weights: posterior and readout, which only tuning and
-    probing need; fp16.
+    probing need; fp16. From the readout also `phones.safetensors`, by which the model hears what it said.
     """
     generator, content = state_of(_last_part(runs / "generator")[0]), state_of(runs / "content")
     state = {k: v for k, v in generator["generator"].items() if k.startswith("posterior.")}
     state.update({f"readout.{k}": v for k, v in content["readout"].items()})
+    readout = Readout(settings_of(runs / "content", ContentTraining).model)
+    readout.load_state_dict(content["readout"])
+    PhoneTable.of(readout.eval(), content["quantiser"]["codebook"]).save(target)
     halves = {k: v.half().contiguous() for k, v in state.items()}
     beside = target / f"{TRAINING_FILE}.part"
     beside.write_bytes(safetensors.torch.save(halves))

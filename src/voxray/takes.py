@@ -1,0 +1,99 @@
+"""Several takes of a sentence, and the one that is heard to say it.
+
+A generator does not say everything clearly, and how clearly it says a sentence depends on the dice. Who made a take
+can also listen to it: the content encoder hears the sound as it hears any recording, and each phoneme of the text should
+be among what is heard while it is said. `clarity` measures that. Takes are sounded one after another, until one is clear or
+none is left; the clearest is kept. (Samples ranked by a model that listens: Betker 2023, Tortoise, section 3.4.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from . import audio
+from .bundle import RATE, Bundle
+from .decoding import TokenDecoder
+from .joining import PieceDecoder, Wave
+from .tokens.content import ContentEncoder
+
+CLEAR = -1.0  # a take that is so clear is kept as it is
+LEAST = 0.02  # odds of a phoneme that is not heard at all
+SLACK = 1  # tokens that a phoneme may be early or late
+SHORTEST = 640  # samples at 16 kHz: one token
+
+
+@dataclass(frozen=True)
+class Take:
+    """One try at a sentence: its tokens, its sound before the edges are cut, and how clear it is."""
+
+    decoder: TokenDecoder
+    sound: PieceDecoder
+    wave: Wave  # [N]
+    clarity: float
+
+    @property
+    def whole(self) -> bool:
+        """Whether the watch has nothing to say against it."""
+        return not (self.decoder.unmended or self.decoder.cut_off)
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Higher is better."""
+        return self.whole, self.clarity
+
+
+def best_of(decoders: Iterable[TokenDecoder], sounded: Callable[[TokenDecoder], Take]) -> Take:
+    """Sound takes until one is clear; the best of those that were sounded."""
+    best: Take | None = None
+    for decoder in decoders:
+        take = sounded(decoder)
+        if best is None or take.rank > best.rank:
+            best = take
+        if take.whole and take.clarity >= CLEAR:
+            break
+    if best is None:
+        raise ValueError("there is no take")
+    return best
+
+
+def can_listen(models: Bundle) -> bool:
+    """Whether a model hears with an encoder of its own, knows what its codes sound like, and watches its text."""
+    hears = isinstance(models.content, ContentEncoder) and models.phones is not None
+    return hears and bool(models.gpt.config.guided_heads)
+
+
+@torch.inference_mode()
+def clarity(
+    models: Bundle,
+    wave: NDArray[np.float32],
+    rate: int,
+    ids: Sequence[int],
+    spoken: Sequence[int],
+    path: Sequence[int],
+) -> float:
+    """How clearly a sound [N] says phonemes: the mean log of the odds that each of those `spoken` (places in `ids` [P])
+    is heard while it is said, 0 at best. `path` [S] is the place that each token says. Sound may be faster or slower.
+    """
+    long = len(wave) * RATE >= SHORTEST * rate
+    if models.phones is None or not long or not len(path) or not len(spoken):
+        return float(np.log(LEAST))
+    heard = audio.resample(wave * np.float32(audio.speech_gain(wave)), rate, RATE)
+    codes = models.encode(torch.from_numpy(heard))  # [T]
+    odds = models.phones.heard(codes, torch.as_tensor(ids)).numpy()  # [T, P]
+    places, stretch = np.asarray(path), len(codes) / len(path)
+    best = [_most_of(odds[:, place], np.flatnonzero(places == place), stretch) for place in spoken]
+    return float(np.log(np.maximum(best, LEAST)).mean())
+
+
+def _most_of(odds: NDArray[np.float32], tokens: NDArray[np.intp], stretch: float) -> float:
+    """The best of a phoneme's odds [T] around the tokens that say it."""
+    if not len(tokens):
+        return 0.0
+    first, last = max(0, tokens[0] - SLACK), tokens[-1] + SLACK + 1
+    around = odds[int(first * stretch) : max(int(first * stretch) + 1, round(last * stretch))]
+    return float(around.max(initial=0.0))

@@ -1,0 +1,187 @@
+"""Several takes of a sentence: how clear one is, which is kept, and that nothing else changes."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import speechlike
+from voxray import pipeline as pipelines
+from voxray.batching import Order, speak_many
+from voxray.bundle import Bundle
+from voxray.engine import check_options, tts
+from voxray.pipeline import Pipeline
+from voxray.sampling import derive
+from voxray.takes import CLEAR, LEAST, Take, best_of, can_listen, clarity
+from voxray.tokens.content import Readout
+from voxray.tokens.phones import PHONES_FILE, PhoneTable
+from voxray.voice import Voice
+
+TEXT = "We walked along the river until it was dark."
+NAMES = torch.tensor([[2], [3], [4], [5]], dtype=torch.int16)  # code 0 is phoneme 2, ...
+TABLE = PhoneTable(NAMES, torch.full((4, 1), 0.9).half())
+
+
+def listener(codes: list[int]) -> Any:
+    return SimpleNamespace(phones=TABLE, encode=lambda wave: torch.tensor(codes))
+
+
+@pytest.fixture
+def listening(tiny: Bundle) -> Bundle:
+    bundle = copy.deepcopy(tiny)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        readout = Readout(bundle.config.content).eval()  # type: ignore[arg-type]
+    bundle.phones = PhoneTable.of(readout, bundle.quantiser.codebook)
+    return bundle
+
+
+# --- what a code sounds like ----------------------------------------------------------------------
+
+
+def test_a_table_holds_the_readouts_odds(listening: Bundle) -> None:
+    table = listening.phones
+    assert table is not None and len(table.phones) == listening.config.content.codebook_size  # type: ignore[union-attr]
+    assert (table.odds[:, :-1] >= table.odds[:, 1:]).all() and (table.odds.sum(1) <= 1.01).all()
+    first = int(table.phones[7, 0])
+    heard = table.heard(torch.tensor([7]), torch.tensor([first, 0]))
+    assert heard.shape == (1, 2) and heard[0, 0] == table.odds[7, 0].float()
+
+
+def test_a_table_goes_with_its_model(listening: Bundle, tmp_path: Path) -> None:
+    listening.save(tmp_path / "m")
+    again = Bundle.load(tmp_path / "m")
+    assert again.phones is not None and listening.phones is not None
+    assert torch.equal(again.phones.phones, listening.phones.phones)
+    assert can_listen(again)
+    path = tmp_path / "m" / PHONES_FILE
+    replace(listening.phones, phones=listening.phones.phones[:-1]).save(tmp_path / "m")
+    with pytest.raises(ValueError, match="another model"):
+        Bundle.load(tmp_path / "m")
+    path.write_bytes(b"no table")
+    with pytest.raises(ValueError, match="damaged"):
+        Bundle.load(tmp_path / "m")
+    path.unlink()
+    assert not can_listen(Bundle.load(tmp_path / "m"))
+
+
+# --- how clear a take is --------------------------------------------------------------------------
+
+
+def test_what_is_heard_while_it_is_said_is_clear() -> None:
+    wave, ids = speechlike(8 * 0.04), [2, 3, 4, 5]
+    path = [0, 0, 1, 1, 2, 2, 3, 3]
+    spoken = [0, 1, 2, 3]
+
+    def heard(codes: list[int]) -> float:
+        return clarity(listener(codes), wave, 16_000, ids, spoken, path)
+
+    right = heard([0, 0, 1, 1, 2, 2, 3, 3])
+    assert right == pytest.approx(np.log(0.9), abs=1e-3) and right > CLEAR
+    assert heard([0, 1, 1, 2, 2, 2, 3, 3]) == right  # a token early or late
+    assert heard([0, 0, 0, 0, 2, 2, 3, 3]) == pytest.approx(
+        (3 * np.log(0.9) + np.log(LEAST)) / 4, abs=1e-3
+    )
+    assert heard([3, 3, 3, 3, 0, 0, 0, 0]) == pytest.approx(np.log(LEAST))
+    assert heard([0, 1, 2, 3]) == right  # twice as fast
+    assert clarity(listener([0]), wave[:100], 16_000, ids, spoken, path) == pytest.approx(
+        np.log(LEAST)
+    )
+
+
+def take(value: float, *, whole: bool = True) -> Take:
+    decoder: Any = SimpleNamespace(unmended=[] if whole else ["fault"], cut_off=False)
+    return Take(decoder, None, np.zeros(0, np.float32), value)  # type: ignore[arg-type]
+
+
+def test_takes_are_sounded_until_one_is_clear_and_the_best_is_kept() -> None:
+    values = {"a": take(-1.4), "b": take(-0.5), "c": take(-0.1)}
+    asked: list[str] = []
+
+    def sounded(name: Any) -> Take:
+        asked.append(name)
+        return values[name]
+
+    assert best_of(["a", "b", "c"], sounded) is values["b"]  # type: ignore[arg-type]
+    assert asked == ["a", "b"]
+    poor = {"a": take(-1.2), "b": take(-1.4), "c": take(-0.1, whole=False)}
+    assert best_of(["a", "b", "c"], poor.__getitem__) is poor["a"]  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no take"):
+        best_of([], sounded)
+
+
+# --- in the chain ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def judged(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Takes are as clear as these numbers say, in turn."""
+    given: list[float] = []
+    monkeypatch.setattr(pipelines, "clarity", lambda *asked: given.pop(0))
+    return given
+
+
+def test_the_clearest_take_is_said(listening: Bundle, voice: Voice, judged: list[float]) -> None:
+    pipeline = Pipeline(listening, listening.text_pipeline())
+    plain = check_options({"seed": 4, "max_tokens": 60})
+    alone = pipeline.synthesise(TEXT, voice, plain)
+    three = plain.model_copy(update={"takes": 3})
+    judged[:] = [-2.0, -3.0, -4.0]
+    first = pipeline.synthesise(TEXT, voice, three)
+    assert np.array_equal(first.tokens, alone.tokens)
+    assert np.allclose(first.audio, alone.audio, atol=1e-5)
+    assert np.allclose(first.token_times, alone.token_times) and first.options["takes"] == 3
+    judged[:] = [-2.0, -1.5, -4.0]
+    second = pipeline.synthesise(TEXT, voice, three)
+    assert not judged and not np.array_equal(second.tokens, alone.tokens)
+    judged[:] = [-0.5, -0.1]
+    assert np.array_equal(pipeline.synthesise(TEXT, voice, three).tokens, alone.tokens)
+    assert judged == [-0.1]  # the first was clear: no other was sounded
+    judged[:] = [-2.0, -1.5, -4.0]
+    many = speak_many(pipeline, [Order(TEXT, voice, three)], 8)[0]
+    assert np.array_equal(many.tokens, second.tokens)
+    judged[:] = [-2.0, -1.5, -4.0]
+    ahead = three.model_copy(update={"stream": "equal"})
+    heard = np.concatenate(list(pipeline.stream(TEXT, voice, ahead)))
+    assert np.array_equal(heard, second.audio)
+
+
+def test_takes_have_dice_of_their_own() -> None:
+    seeds = {derive(7, 0, "tokens"), derive(7, 0, "tokens", 1), derive(7, 0, "tokens", 2)}
+    assert len(seeds) == 3
+
+
+def test_what_is_heard_at_once_or_edited_is_said_once(
+    listening: Bundle, voice: Voice, judged: list[float]
+) -> None:
+    pipeline = Pipeline(listening, listening.text_pipeline())
+    once = check_options({"seed": 4, "max_tokens": 60})
+    three = once.model_copy(update={"takes": 3})
+    early = np.concatenate(list(pipeline.stream(TEXT, voice, three)))
+    assert np.array_equal(early, np.concatenate(list(pipeline.stream(TEXT, voice, once))))
+    unwatched = three.model_copy(update={"watch": None})
+    pipeline.synthesise(TEXT, voice, unwatched)  # nobody says when what is said
+
+
+def test_who_cannot_listen_says_so(tiny: Bundle, voice: Voice) -> None:
+    with pytest.raises(ValueError, match="takes must be 1"):
+        tts(TEXT, voice, model=tiny, takes=2)
+    with pytest.raises(ValueError, match="takes"):
+        tts(TEXT, voice, model=tiny, takes=0)
+
+
+def test_a_model_has_a_number_of_its_own(
+    listening: Bundle, voice: Voice, judged: list[float]
+) -> None:
+    listening.config = listening.config.model_copy(update={"takes": 2})
+    judged[:] = [-2.0, -3.0]
+    made = tts("It was dark.", voice, model=listening, seed=1)
+    assert not judged and made.options["takes"] == 2
+    tts("It was dark.", voice, model=listening, seed=1, takes=1)
