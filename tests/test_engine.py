@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +17,7 @@ import soundfile
 
 from voxray import engine
 from voxray.bundle import Bundle
-from voxray.engine import Request, Stream, register, save, save_stream, tts
+from voxray.engine import KEPT, Request, Stream, register, save, save_stream, tts
 from voxray.synthesis import Synthesis
 from voxray.voice import Voice
 
@@ -150,6 +153,19 @@ def test_a_model_survives_its_folder(tiny: Bundle, tmp_path: Path) -> None:
     weights.write_bytes(data)
     with pytest.raises(ValueError):
         Bundle.load(tmp_path / "model")
+
+
+def test_models_that_nobody_has_any_more_are_let_go(tiny: Bundle) -> None:
+    made = [copy.deepcopy(tiny) for _ in range(KEPT + 2)]
+    first = weakref.ref(made[0].gpt)
+    opened = [tts.pipeline(one) for one in made]
+    assert tts.pipeline(made[-1]) is opened[-1]  # kept
+    assert tts.pipeline(made[0]) is not opened[0]  # opened anew
+    for one in made[1:]:
+        tts.pipeline(one)
+    del made, opened, one
+    gc.collect()
+    assert first() is None
 
 
 def test_importing_voxray_is_cheap() -> None:

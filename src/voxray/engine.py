@@ -41,6 +41,7 @@ from .voice import Voice, builtin_names, find
 Wave = NDArray[np.float32]
 WAVE_CHUNK_SECONDS = 0.5
 LONGEST_CONVERSION = 600.0  # seconds
+KEPT = 4  # pipelines of models that were given as objects: who makes many models keeps only what is used
 
 
 @dataclass(frozen=True)
@@ -221,6 +222,9 @@ class Speaker:
 
     def __init__(self) -> None:
         self._pipelines: dict[object, Pipeline] = {}
+        self._given: list[
+            object
+        ] = []  # keys of models that were given as objects, the oldest first
         self._lock = Lock()
 
     def __call__(
@@ -322,11 +326,17 @@ class Speaker:
     def pipeline(
         self, model: Bundle | str | Path | None = None, lexicon: str | Path | None = None
     ) -> Pipeline:
-        """The pipeline for a model, loaded once."""
-        key = (id(model) if isinstance(model, Bundle) else model and str(model), lexicon)
+        """The pipeline for a model, loaded once. Of models given as objects the last few are kept."""
+        given = isinstance(model, Bundle)
+        key = (id(model) if given else model and str(model), lexicon)
         with self._lock:
             if key not in self._pipelines:
                 self._pipelines[key] = _open(model, lexicon)
+            if given:  # the newest is the last
+                self._given = [*(other for other in self._given if other != key), key]
+                for old in self._given[:-KEPT]:
+                    self._pipelines.pop(old, None)
+                self._given = self._given[-KEPT:]
             return self._pipelines[key]
 
     def use(
