@@ -7,7 +7,7 @@ higher = steer.Prosody(word="old", semitones=3.0, decibels=3.0, rate=0.8, pause_
 stressed = steer.Emphasis(word="letters", dose=3.0)
 edits = higher + stressed
 edits.save("05_edits.json")
-save(tts(text, "nova", seed=1, takes=1), "05_plain.wav")
+save(tts(text, "nova", seed=1), "05_plain.wav")
 speech = tts(text, "nova", seed=1, edits=steer.load("05_edits.json"))
 save(speech, "05_steered.wav")
 for word in speech.words:

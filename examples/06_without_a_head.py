@@ -3,7 +3,7 @@
 from voxray import steer, tts
 
 text = "She keeps her old letters."
-plain = tts(text, "nova", seed=1, takes=1)  # as often as it is said with an edit
+plain = tts(text, "nova", seed=1)
 models = tts.pipeline().models
 changed = {}
 for layer in range(models.gpt.config.n_layer):

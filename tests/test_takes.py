@@ -14,12 +14,16 @@ import torch
 
 from conftest import speechlike
 from voxray import pipeline as pipelines
+from voxray import steer
 from voxray.batching import Order, speak_many
 from voxray.bundle import Bundle
+from voxray.decoding import Dice
 from voxray.engine import check_options, tts
+from voxray.explain.patching import _dice
+from voxray.explain.tracing import trace
 from voxray.pipeline import Pipeline
 from voxray.sampling import derive
-from voxray.takes import CLEAR, LEAST, Take, best_of, can_listen, clarity
+from voxray.takes import CLEAR, LEAST, Take, best_of, can_listen, clarity, seed_of_take
 from voxray.tokens.content import Readout
 from voxray.tokens.phones import PHONES_FILE, PhoneTable
 from voxray.voice import Voice
@@ -98,7 +102,7 @@ def test_what_is_heard_while_it_is_said_is_clear() -> None:
 
 def take(value: float, *, whole: bool = True) -> Take:
     decoder: Any = SimpleNamespace(unmended=[] if whole else ["fault"], cut_off=False)
-    return Take(decoder, None, np.zeros(0, np.float32), value)  # type: ignore[arg-type]
+    return Take(0, decoder, None, np.zeros(0, np.float32), value)  # type: ignore[arg-type]
 
 
 def test_takes_are_sounded_until_one_is_clear_and_the_best_is_kept() -> None:
@@ -141,6 +145,7 @@ def test_the_clearest_take_is_said(listening: Bundle, voice: Voice, judged: list
     judged[:] = [-2.0, -1.5, -4.0]
     second = pipeline.synthesise(TEXT, voice, three)
     assert not judged and not np.array_equal(second.tokens, alone.tokens)
+    assert (first.takes, second.takes, alone.takes) == ([0], [1], [0])
     judged[:] = [-0.5, -0.1]
     assert np.array_equal(pipeline.synthesise(TEXT, voice, three).tokens, alone.tokens)
     assert judged == [-0.1]  # the first was clear: no other was sounded
@@ -154,11 +159,35 @@ def test_the_clearest_take_is_said(listening: Bundle, voice: Voice, judged: list
 
 
 def test_takes_have_dice_of_their_own() -> None:
-    seeds = {derive(7, 0, "tokens"), derive(7, 0, "tokens", 1), derive(7, 0, "tokens", 2)}
-    assert len(seeds) == 3
+    assert len({seed_of_take(7, number, take) for number in (0, 1) for take in (0, 1, 2)}) == 6
 
 
-def test_what_is_heard_at_once_or_edited_is_said_once(
+def test_edits_change_what_would_have_been_said(
+    listening: Bundle, voice: Voice, judged: list[float]
+) -> None:
+    judged[:] = 2 * [-2.0, -1.5, -4.0]
+    three = {"model": listening, "seed": 4, "takes": 3, "max_tokens": 60}
+    plain = tts(TEXT, voice, **three)
+    nothing = steer.HeadGain(site="gpt.blocks.0.attn.z", head=0, gain=1.0)
+    same = tts(TEXT, voice, edits=nothing, **three)
+    assert not judged and plain.takes == same.takes == [1]
+    assert np.array_equal(plain.tokens, same.tokens)
+    assert np.allclose(plain.latents, same.latents, atol=1e-4)  # the marks in the sound differ
+
+
+def test_an_explanation_is_of_the_take_that_was_said(
+    listening: Bundle, voice: Voice, judged: list[float]
+) -> None:
+    judged[:] = [-2.0, -1.5, -4.0]
+    opened = trace(TEXT, voice, model=listening, seed=4, takes=3, max_tokens=60)
+    passage = opened.spoken.passages[0]
+    assert passage.take == 1
+    one = _dice(opened.spoken, passage, 0)[0]
+    other = Dice(derive(seed_of_take(4, 0, 1), "try", 0), listening.gpt.config.codebook_size + 1)[0]
+    assert torch.equal(one, other)
+
+
+def test_what_is_heard_at_once_is_said_once(
     listening: Bundle, voice: Voice, judged: list[float]
 ) -> None:
     pipeline = Pipeline(listening, listening.text_pipeline())

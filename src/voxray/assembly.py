@@ -26,6 +26,7 @@ class Assembly:
             float
         ] = []  # of the tokens' sound: the silence cut off behind a piece has none
         self.latents: list[Wave] = []
+        self.takes: list[int] = []  # of each sentence
         self.warnings: list[str] = []
         self.timings = {"text": 0.0, "tokens": 0.0, "audio": 0.0}
         self.started = time.perf_counter()

@@ -34,7 +34,7 @@ from .pieces import Piece, Script
 from .sampling import check_seed, derive
 from .sharing import SharedLock
 from .synthesis import Synthesis
-from .takes import Take, best_of, can_listen, clarity
+from .takes import Take, best_of, can_listen, clarity, seed_of_take
 from .text import Phonemes, TextPipeline
 from .token_pool import TokenPool, advance_together
 from .voice import Voice
@@ -114,15 +114,14 @@ class Job:
         self.pool: TokenPool | None = None  # where its tokens are made beside those of others
 
     def _takes(self) -> int:
-        """How often each sentence is said: once where it is heard while it is made, or edited."""
+        """How often each sentence is said: once where it is heard while it is made, or where nobody follows the text."""
         if self.options.takes > 1 and not can_listen(self.models):
             raise ValueError(
                 f"the model {self.models.name!r} cannot listen to what it says, so takes must be 1, not "
                 f"{self.options.takes}"
             )
-        plain = (self.whole or self.ahead) and self.options.edits is None
-        plain = plain and self.options.watch is not None
-        return self.options.takes if plain else 1
+        unheard = self.whole or self.ahead
+        return self.options.takes if unheard and self.options.watch is not None else 1
 
     def _checked_edits(self, pipeline: Pipeline) -> Phonemes | None:
         """Refuse edits that do not fit; read the whole text ahead where they speak of words."""
@@ -179,12 +178,15 @@ class Job:
             yield self.made.add(np.zeros(samples, np.float32))
 
     def _speak(self, piece: Piece, number: int) -> Iterator[Wave]:
+        edits, chosen = self._edits(piece), 0
         if self.takes > 1 and self.pool is None:
-            yield from self._speak_best(piece, number)
-            return
-        edits = self._edits(piece)
+            best = self._best_take(piece, number)
+            if not self.edited:
+                yield from self._said(piece, best)
+                return
+            chosen = best.number  # what is edited is what would have been said
         ready = self.decoders.get(number)
-        decoder = ready[0] if ready else self._token_decoder(piece, number, edits)
+        decoder = ready[0] if ready else self._token_decoder(piece, number, edits, chosen)
         sound = self._piece_decoder(piece, number, edits, aligned=decoder.watch is None)
         trimmer = EdgeTrimmer(self.made.rate, round(FIRST_CHUNK * sound.token_samples))
         begun_at = self.made.samples / self.made.rate
@@ -208,37 +210,43 @@ class Job:
         finally:
             spans.close()
         self.made.timings["tokens"] += spans.seconds
+        self.made.takes.append(chosen)
         self._book(piece, decoder, sound, begun_at - trimmer.lead / self.made.rate)
         yield from self._pause(edits.closing_ms)
 
-    def _speak_best(self, piece: Piece, number: int) -> Iterator[Wave]:
-        """Several takes, their tokens made side by side; what is heard as it was meant is kept."""
+    def _best_take(self, piece: Piece, number: int) -> Take:
+        """Of several takes, their tokens made side by side, the one that is heard to say its text."""
         decoders = self.decoders.get(number) or self._token_decoders(piece, number)
         began = time.perf_counter()
         with self.lock:
             advance_together(decoders, len(decoders))
         self.made.spend("tokens", began)
         began = time.perf_counter()
-        best = best_of(decoders, lambda decoder: self._take(piece, number, decoder))
-        trimmer = EdgeTrimmer(self.made.rate, round(FIRST_CHUNK * best.sound.token_samples))
-        begun_at = self.made.samples / self.made.rate
-        chunk = trimmer.feed(best.wave, last=True)
+        best = best_of(enumerate(decoders), lambda one: self._take(piece, number, one[0], one[1]))
         self.made.spend("audio", began)
+        return best
+
+    def _said(self, piece: Piece, take: Take) -> Iterator[Wave]:
+        """The sound of a take, into the whole."""
+        trimmer = EdgeTrimmer(self.made.rate, round(FIRST_CHUNK * take.sound.token_samples))
+        begun_at = self.made.samples / self.made.rate
+        chunk = trimmer.feed(take.wave, last=True)
         if len(chunk):
             yield self.made.add(chunk)
-        self._book(piece, best.decoder, best.sound, begun_at - trimmer.lead / self.made.rate)
+        self.made.takes.append(take.number)
+        self._book(piece, take.decoder, take.sound, begun_at - trimmer.lead / self.made.rate)
 
-    def _take(self, piece: Piece, number: int, decoder: TokenDecoder) -> Take:
+    def _take(self, piece: Piece, number: int, take: int, decoder: TokenDecoder) -> Take:
         with self.lock:
             decoder.advance()  # of those whose tokens are not made beside others'
         sound = self._piece_decoder(piece, number, NO_EDITS, aligned=decoder.watch is None)
         if not decoder.tokens:
-            return Take(decoder, sound, NOTHING_YET, -math.inf)
+            return Take(take, decoder, sound, NOTHING_YET, -math.inf)
         part = Part(0, len(decoder.tokens))
         wave = self._sounded(decoder, sound, part, decoder.path, last=True)
         spoken = [place for place, word in enumerate(piece.words) if word >= 0]
         heard = clarity(self.models, wave, self.made.rate, piece.ids, spoken, decoder.path)
-        return Take(decoder, sound, wave, heard)
+        return Take(take, decoder, sound, wave, heard)
 
     def _piece_decoder(
         self, piece: Piece, number: int, edits: PieceIntervention, *, aligned: bool
@@ -294,8 +302,7 @@ class Job:
             return sound.scout(decoder.tokens)
 
     def _token_decoders(self, piece: Piece, number: int) -> list[TokenDecoder]:
-        edits = self._edits(piece)
-        return [self._token_decoder(piece, number, edits, take) for take in range(self.takes)]
+        return [self._token_decoder(piece, number, NO_EDITS, take) for take in range(self.takes)]
 
     def _token_decoder(
         self, piece: Piece, number: int, edits: PieceIntervention, take: int = 0
@@ -312,7 +319,7 @@ class Job:
             gpt,
             (*before, *piece.ids),
             self.options,
-            derive(self.seed, number, "tokens", *([take] if take else [])),
+            seed_of_take(self.seed, number, take),
             watch=watch,
             prompt_tokens=voice.prompt_tokens if styled else (),
             limit=self.options.floor + 25 + TOKENS_PER_PHONEME * len(piece.ids),
@@ -382,6 +389,7 @@ class Job:
             token_times=np.array(made.times, np.float64),
             latents=latents.astype(np.float32, copy=False),
             seed=self.seed,
+            takes=list(made.takes),
             words=made.word_times(phonemes),
             warnings=list(made.warnings),
             timings=dict(made.timings),

@@ -65,6 +65,7 @@ class Synthesis:
     options: dict[str, Any] = field(default_factory=dict)  # those that are not the defaults
     edits: list[dict[str, Any]] = field(default_factory=list)
     record: str = ""  # id of its record (`voxray.trust`)
+    takes: list[int] = field(default_factory=list)  # which try at each sentence is said, from 0
     model_hash: str = ""  # SHA-256 of the model's weights; empty: they are no file's
 
     @property
@@ -82,6 +83,7 @@ class Synthesis:
             "seed": self.seed,
             "record": self.record,
             "options": self.options,
+            "takes": self.takes,
             "edits": self.edits,
             "sample_rate": self.sample_rate,
             "seconds": round(self.seconds, 3),

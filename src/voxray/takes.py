@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,11 +20,13 @@ from . import audio
 from .bundle import RATE, Bundle
 from .decoding import TokenDecoder
 from .joining import PieceDecoder, Wave
+from .sampling import derive
 from .tokens.content import ContentEncoder
 
-CLEAR = -1.0  # a take that is so clear is kept as it is
+CLEAR = -0.7  # a take that is so clear is kept as it is
 LEAST = 0.02  # odds of a phoneme that is not heard at all
 SLACK = 1  # tokens that a phoneme may be early or late
+Try = TypeVar("Try")
 SHORTEST = 640  # samples at 16 kHz: one token
 
 
@@ -31,6 +34,7 @@ SHORTEST = 640  # samples at 16 kHz: one token
 class Take:
     """One try at a sentence: its tokens, its sound before the edges are cut, and how clear it is."""
 
+    number: int  # from 0
     decoder: TokenDecoder
     sound: PieceDecoder
     wave: Wave  # [N]
@@ -47,11 +51,11 @@ class Take:
         return self.whole, self.clarity
 
 
-def best_of(decoders: Iterable[TokenDecoder], sounded: Callable[[TokenDecoder], Take]) -> Take:
-    """Sound takes until one is clear; the best of those that were sounded."""
+def best_of(tries: Iterable[Try], sounded: Callable[[Try], Take]) -> Take:
+    """Sound tries until one is clear; the best of those that were sounded."""
     best: Take | None = None
-    for decoder in decoders:
-        take = sounded(decoder)
+    for one in tries:
+        take = sounded(one)
         if best is None or take.rank > best.rank:
             best = take
         if take.whole and take.clarity >= CLEAR:
@@ -59,6 +63,11 @@ def best_of(decoders: Iterable[TokenDecoder], sounded: Callable[[TokenDecoder], 
     if best is None:
         raise ValueError("there is no take")
     return best
+
+
+def seed_of_take(seed: int, number: int, take: int) -> int:
+    """The dice of a try at a request's sentence; the first one's are those of a sentence that is said once."""
+    return derive(seed, number, "tokens", *([take] if take else []))
 
 
 def can_listen(models: Bundle) -> bool:

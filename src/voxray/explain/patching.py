@@ -22,6 +22,7 @@ from ..decoding import Dice
 from ..models.posterior_mel import REFERENCE_HZ
 from ..sampling import SamplingOptions, choose, derive, normal_noise
 from ..sites import Moment, attach, sites, timed
+from ..takes import seed_of_take
 from ..watch import SHUT, Watch
 from .events import Curves
 from .replay import Passage, Spoken, guided_path, remembered, variational
@@ -74,7 +75,7 @@ def rollouts(
 
 
 def _dice(speech: Spoken, passage: Passage, draw: int) -> Dice:
-    seed = derive(speech.synthesis.seed, passage.number, "tokens")
+    seed = seed_of_take(speech.synthesis.seed, passage.number, passage.take)
     vocabulary = speech.models.gpt.config.codebook_size + 1
     return Dice(derive(seed, *(("try", 0) if draw == 0 else ("why", draw))), vocabulary)
 

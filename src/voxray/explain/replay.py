@@ -49,6 +49,7 @@ class Passage:
     tokens: tuple[int, ...]
     path: tuple[int, ...]
     begin: int
+    take: int = 0  # which try at it is said
     before: tuple[int, ...] = ()
     prompt: tuple[int, ...] = ()
     context: Tensor | None = None  # [1, P, E]
@@ -121,6 +122,7 @@ def _passage(
         tokens=tuple(int(token) for token in made.tokens[begin:end]),
         path=tuple(local[int(item)] for item in made.alignment[begin:end]),
         begin=begin,
+        take=made.takes[number] if number < len(made.takes) else 0,
         before=tuple(voice.prompt_phonemes) if styled else (),
         prompt=tuple(voice.prompt_tokens) if styled else (),
         context=None if context is None else context[None],

@@ -91,9 +91,8 @@ def trace(
     """Say `text` and keep what every joint did. Options are those of `tts`."""
     pipeline = tts.pipeline(model, lexicon)
     chosen = find(voice or default_voice(text), model=pipeline.models)
-    options = {"takes": 1, **options, "seed": seed}  # what is opened is one run
-    made = tts(text, chosen, model=model, lexicon=lexicon, **options)
-    checked = check_options(options).suited(pipeline.models.config)
+    made = tts(text, chosen, model=model, lexicon=lexicon, seed=seed, **options)
+    checked = check_options({**options, "seed": seed}).suited(pipeline.models.config)
     return trace_of(replay.spoken(pipeline, chosen, checked, made))
 
 
