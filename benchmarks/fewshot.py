@@ -252,6 +252,7 @@ def report(
     rows: list[Row], refused: list[str], home: Path, out: Path | None, quick: bool, name: str
 ) -> None:  # fmt: skip
     """Tables; exit 1 where a goal was missed."""
+    rows = sorted(rows, key=lambda row: (-row.seconds, row.speaker))
     found = verdicts(rows)
     goals = "| measure | goal | figure | met |\n|---|---|---|---|\n" + "\n".join(
         f"| {what} | {goal} | {figure} | {'yes' if met else '**no**'} |"

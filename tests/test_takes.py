@@ -204,6 +204,9 @@ def test_who_cannot_listen_says_so(tiny: Bundle, voice: Voice) -> None:
         tts(TEXT, voice, model=tiny, takes=2)
     with pytest.raises(ValueError, match="takes"):
         tts(TEXT, voice, model=tiny, takes=0)
+    deaf = copy.deepcopy(tiny)
+    deaf.config = deaf.config.model_copy(update={"takes": 3})  # its own number: nobody asked for it
+    assert tts("It was dark.", voice, model=deaf, seed=1).takes == [0]
 
 
 def test_a_model_has_a_number_of_its_own(

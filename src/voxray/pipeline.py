@@ -98,7 +98,7 @@ class Job:
         self.windowed = self.models.windowed and self.options.edits is None
         self.ahead = self.options.stream == "equal"
         self.whole = whole or not self.models.streams or (self.ahead and not self.windowed)
-        self.takes = self._takes()
+        self.takes = self._takes("takes" in options.model_fields_set)
         self.script = Script(
             text, pipeline.text, options.language, options.pause_ms, self.models.context
         )
@@ -113,9 +113,11 @@ class Job:
         ] = {}  # of pieces whose tokens are made elsewhere
         self.pool: TokenPool | None = None  # where its tokens are made beside those of others
 
-    def _takes(self) -> int:
+    def _takes(self, asked: bool) -> int:
         """How often each sentence is said: once where it is heard while it is made, or where nobody follows the text."""
         if self.options.takes > 1 and not can_listen(self.models):
+            if not asked:
+                return 1
             raise ValueError(
                 f"the model {self.models.name!r} cannot listen to what it says, so takes must be 1, not "
                 f"{self.options.takes}"

@@ -48,6 +48,7 @@ from .tuning import TRAINING_FILE
 from .warmstart import content_from_whisper
 
 Settings = TypeVar("Settings", bound=Schedule)
+TAKES = 3  # of a sentence that nobody hears while it is made
 TEMPERATURE = 0.6
 REPETITION_PENALTY = (
     1.0  # 1.35 loses about twice as many words (docs/training-log.md, seventh session)
@@ -122,6 +123,7 @@ def bundle_runs(runs: Path, name: str = "mini", training: str = "") -> Bundle:
         gpt=settings_of(gpt, GPTTraining).model,
         fingerprint=TextPipeline().fingerprint,
         temperature=TEMPERATURE,
+        takes=TAKES,
         repetition_penalty=REPETITION_PENALTY,
         training=training,
     )
