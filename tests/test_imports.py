@@ -33,7 +33,7 @@ RANKS = (
         "synthesis",
         "interventions",
     }
-    | {"watch", "token_pool", "takes", "pacing", "options", "assembly"},
+    | {"watch", "token_pool", "takes", "fitting", "pacing", "options", "assembly"},
     {"pipeline", "batching", "train", "article"},
     {"engine"},
     {"steer", "explain"},

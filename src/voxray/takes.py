@@ -3,7 +3,8 @@
 A generator does not say everything clearly, and how clearly it says a sentence depends on the dice. Who made a take
 can also listen to it: the content encoder hears the sound as it hears any recording, and each phoneme of the text should
 be among what is heard while it is said. `clarity` measures that. Takes are sounded one after another, until one is clear or
-none is left; the clearest is kept. (Samples ranked by a model that listens: Betker 2023, Tortoise, section 3.4.)
+none is left; the clearest is kept. (Samples ranked by a model of their own: Betker 2023, arXiv 2305.07243, there with a
+contrastive model of text and speech.)
 """
 
 from __future__ import annotations

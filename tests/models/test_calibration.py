@@ -139,6 +139,6 @@ def test_what_is_heard_of_a_recording_is_calibrated(
     assert made.memory is not None and made.memory.correction is not None
     wrong = replace(made, memory_correction=made.memory_correction[:, :-1])
     with pytest.raises(ValueError, match="another model"):
-        from voxray.pipeline import fitting
+        from voxray.fitting import fitting
 
         fitting(remembering, wrong)

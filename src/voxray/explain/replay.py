@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..bundle import Bundle
+from ..fitting import mel_prompt
 from ..joining import PieceDecoder
 from ..models.generator import Generator, GeneratorOutput
 from ..models.memory import Memory
 from ..pieces import Piece, Script
-from ..pipeline import Pipeline, SynthesisOptions, mel_prompt
+from ..pipeline import Pipeline, SynthesisOptions
 from ..sampling import derive, normal_noise
 from ..sites import attach
 from ..synthesis import Synthesis
