@@ -174,6 +174,11 @@ def test_the_split_takes_what_was_asked_for_and_never_trains_on_held_out_clips()
     assert sum(p.seconds for p in train) <= 15.0
     assert held
     assert {p.name for p in train}.isdisjoint(p.name for p in held)
+    for few in (2, 3):  # fewer than one in seven
+        train, held = split(
+            [replace(p, wave=np.tile(p.wave, 2)) for p in clips[:few]], reports[:few], 1
+        )
+        assert (len(train), len(held)) == (few - 1, 1)
     with pytest.raises(ValueError, match="8 s in two clips"):
         split(clips[:1], reports[:1], minutes=1)
 

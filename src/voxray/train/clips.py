@@ -168,7 +168,7 @@ def split(
             "a minute is better" + (f" ({'; '.join(faults)})" if faults else "")
         )
     step = max(2, round(1 / held_share))
-    held = [piece for number, piece in enumerate(good) if number % step == step // 2]
+    held = [piece for number, piece in enumerate(good) if number % step == step // 2] or good[-1:]
     train, used = [], 0.0
     for piece in good:
         if any(piece is other for other in held):
