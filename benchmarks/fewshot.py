@@ -233,7 +233,8 @@ def main(
         folder = keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         heard = comparing.ears(everybody[: 3 if quick else None], judges, folder / "ears.json")
-        what = f"weights {comparing.weights_of([home])}, {len(said)} texts, {bench.config.model_dump()}"
+        settled = {**bench.config.model_dump(), "teacher": Path(bench.config.teacher).name}
+        what = f"weights {comparing.weights_of([home])}, {len(said)} texts, {settled}"
         kept = comparing.Kept(folder / "rows.jsonl", Row, what)
         refused = []
         for length in [20.0] if quick else [float(s) for s in seconds.split(",")]:
