@@ -162,9 +162,9 @@ def speak(
     texts: Sequence[tuple[str, str]], voice: Voice, model: Any, judges: NamedJudges, ear: Ear,
     seed: int = 1, rated: bool = True, **options: Any,
 ) -> Spoken:  # fmt: skip
-    """Say texts (text, language) in a voice and judge them, how natural they sound only where `rated`."""
+    """Say texts (text, language) in a voice, once each, and judge them, how natural they sound only where `rated`."""
     made = [
-        tts(text, voice, model=model, seed=seed, language=language, **options)
+        tts(text, voice, model=model, seed=seed, language=language, **{"takes": 1, **options})
         for text, language in texts
     ]
     waves = [audio.resample(m.audio, m.sample_rate, sets.RATE) for m in made]

@@ -21,6 +21,7 @@ from voxray.decoding import Dice
 from voxray.engine import check_options, tts
 from voxray.explain.patching import _dice
 from voxray.explain.tracing import trace
+from voxray.models.recorded import WORTH
 from voxray.pipeline import Pipeline
 from voxray.sampling import derive
 from voxray.takes import CLEAR, LEAST, Take, best_of, can_listen, clarity, seed_of_take
@@ -156,6 +157,18 @@ def test_the_clearest_take_is_said(listening: Bundle, voice: Voice, judged: list
     ahead = three.model_copy(update={"stream": "equal"})
     heard = np.concatenate(list(pipeline.stream(TEXT, voice, ahead)))
     assert np.array_equal(heard, second.audio)
+
+
+def test_a_recorded_step_says_the_same(listening: Bundle, voice: Voice) -> None:
+    three = check_options({"seed": 4, "max_tokens": 60, "takes": 3})
+    made = []
+    for steps in (0, WORTH):
+        models = copy.deepcopy(listening)
+        models.gpt.rows_stepped = steps
+        made.append(Pipeline(models, models.text_pipeline()).synthesise(TEXT, voice, three))
+        assert (models.gpt.recorded_rows is None) == (steps == 0)
+    assert np.array_equal(made[0].tokens, made[1].tokens) and made[0].takes == made[1].takes
+    assert np.allclose(made[0].audio, made[1].audio, atol=1e-4)
 
 
 def test_takes_have_dice_of_their_own() -> None:

@@ -259,7 +259,7 @@ class Speaker:
         """Like calling, but audio comes out as it is made; the text is checked at once.
 
         `stream="early"` (default): a sentence sounds while its tokens are made, so that its first chunks
-        come from a prior that has not read the rest; "equal": its tokens are made first, and the stream
+        come from a prior that has not read the rest, and is said once; "equal": its tokens are made first, and the stream
         is what calling gives (float32: within 1e-5; models without windows speak a sentence at a time).
         `shared`: streams that are advanced in turns make their tokens in one pass; a turn without
         sound gives an empty chunk.

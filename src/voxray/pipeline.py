@@ -1,7 +1,8 @@
 """The chain: text + voice -> phonemes -> semantic tokens -> audio, with every intermediate kept.
 
 `Pipeline.stream` yields audio as it is made (the first chunk after some twenty tokens),
-`Pipeline.synthesise` returns the whole `Synthesis`; both roll the same dice for a seed.
+`Pipeline.synthesise` returns the whole `Synthesis`; both roll the same dice for a seed. What is not heard while it is
+made may be said several times, and the clearest take kept (`takes.py`): the first one is what the stream says.
 `Pipeline.convert` speaks the tokens of a recording in another voice. Nothing here writes files or
 is meant for users: `voxray.engine` is the gate.
 """

@@ -11,7 +11,7 @@ from voxray.config import GPTConfig
 from voxray.models.attention import KVCache
 from voxray.models.gpt import GPT
 from voxray.models.packed import can_pack, pack_linears
-from voxray.models.recorded import record_step, recorded_rows
+from voxray.models.recorded import WORTH, record_step, recorded_rows
 from voxray.models.rows import RowCache
 from voxray.sites import attach, record, sites
 from voxray.watch import Watch, edits_of_rows, windows_of_rows
@@ -122,6 +122,13 @@ WATCHED = CONFIG.model_copy(update={"guided_heads": ((0, 1), (1, 0)), "bos": Tru
 TEXTS = (torch.tensor([[3, 5, 7, 9]]), torch.tensor([[4, 6, 8, 2, 1, 9]]))
 
 
+def busy(config: GPTConfig) -> GPT:
+    """One that has stepped so much that a recording is worth its time."""
+    gpt = model(config)
+    gpt.rows_stepped = WORTH
+    return gpt
+
+
 @torch.inference_mode()
 def stepped(gpt: GPT, texts: tuple[torch.Tensor, ...], steps: int, recorded: bool) -> torch.Tensor:
     rows = RowCache()
@@ -153,14 +160,14 @@ def stepped(gpt: GPT, texts: tuple[torch.Tensor, ...], steps: int, recorded: boo
 
 @pytest.mark.parametrize("texts", [TEXTS[:1], TEXTS, (*TEXTS, TEXTS[0])])
 def test_watched_rows_are_replayed_alike(texts: tuple[torch.Tensor, ...]) -> None:
-    gpt = model(WATCHED)
+    gpt = busy(WATCHED)
     steps = 280  # the buffers grow on the way
     plain, quick = (stepped(gpt, texts, steps, recorded) for recorded in (False, True))
     assert torch.allclose(plain, quick, atol=1e-4)
 
 
 def test_other_weights_are_recorded_anew() -> None:
-    gpt = model(WATCHED)
+    gpt = busy(WATCHED)
     first = recorded_rows(gpt)
     assert first is not None and recorded_rows(gpt) is first
     with torch.inference_mode():
@@ -180,5 +187,15 @@ def test_other_weights_are_recorded_anew() -> None:
     assert copy.deepcopy(gpt).recorded_rows is None
 
 
-def test_nothing_is_recorded_of_models_without_guided_heads() -> None:
-    assert recorded_rows(model()) is None
+def test_nothing_is_recorded_too_early_or_of_what_cannot_be_followed() -> None:
+    assert recorded_rows(busy(CONFIG)) is None  # no guided heads
+    gpt = model(WATCHED)
+    assert recorded_rows(gpt) is None
+    stepped(gpt, TEXTS, 5, recorded=False)
+    assert gpt.rows_stepped == 5 and recorded_rows(gpt) is None
+    gpt.rows_stepped = WORTH
+    assert recorded_rows(gpt) is not None
+    with torch.inference_mode():
+        assert (
+            recorded_rows(busy(WATCHED)) is None
+        )  # its weights do not say when they are written to

@@ -134,6 +134,7 @@ class GPT(TokenModel):
         self.embed, self.logits = Site(), Site()  # [B, L, D], [B, rows, K+1]
         self.recorded: Recorded | GraphedStep | None = None  # its single steps, to be replayed
         self.recorded_rows: RecordedRows | None = None  # its steps of watched rows
+        self.rows_stepped = 0  # steps of rows that were no replays
         self.moment = self._clock()
         self._initialise()
 
@@ -210,6 +211,7 @@ class GPT(TokenModel):
         device, mask = token.device, rows.mask()
         mask = None if mask is None else mask.to(device)
         logits = self.step_in(token, rows.places.to(device), mask, rows)
+        self.rows_stepped += 1
         rows.grow()
         return logits
 

@@ -143,11 +143,6 @@ def pack_linears(
     return count
 
 
-def _parents(model: nn.Module) -> list[nn.Module]:
-    """Modules that hold others: a list of all would keep the maps alive that are being replaced."""
-    return [module for module in model.modules() if next(module.children(), None) is not None]
-
-
 def parents(model: nn.Module) -> list[nn.Module]:
     """Modules that hold others: a list of all would keep the maps alive that are being replaced."""
     return [module for module in model.modules() if next(module.children(), None) is not None]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from voxray.models.gpt import GPT, Block
 
 SEEN = 40  # slots of the cache that it is recorded with; a replay has any number
+WORTH = 90  # steps of rows that cost as much more as a recording does: only who goes on makes one
 ANYWHERE = torch.ones(1, 1, 1, 1, dtype=torch.bool)  # a mask that nobody reads
 WARM = 3  # replays until the interpreter has settled
 
@@ -226,15 +227,17 @@ class RecordedRows:
 
 
 def recorded_rows(gpt: GPT) -> RecordedRows | None:
-    """The recording of a model's watched rows as it is now, made where there is none that fits; None where this
-    Python, torch or model has none: on a GPU, without guided heads, while it learns.
+    """The recording of a model's watched rows as it is now, made where there is none that fits once it is worth its
+    time; None before, and where this Python, torch or model has none: on a GPU, without guided heads, while it learns,
+    with weights that do not say when they are written to.
     """
     known = gpt.recorded_rows
     if known is None or not known.fits():
-        weight = gpt.audio_embedding.weight
-        plain = weight.device.type == "cpu" and weight.dtype == torch.float32
-        able = plain and bool(gpt.config.guided_heads) and not gpt.training and _can_trace()
-        gpt.recorded_rows = RecordedRows(gpt) if able else None
+        weights = list(gpt.parameters())
+        plain = all(w.device.type == "cpu" and not w.is_inference() for w in weights)
+        plain = plain and gpt.audio_embedding.weight.dtype == torch.float32 and not gpt.training
+        wanted = bool(gpt.config.guided_heads) and gpt.rows_stepped >= WORTH
+        gpt.recorded_rows = RecordedRows(gpt) if plain and wanted and _can_trace() else None
     return gpt.recorded_rows
 
 
@@ -243,7 +246,7 @@ def _can_trace() -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            torch.jit.trace(nn.Identity(), torch.zeros(1))
+            torch.jit.trace(nn.Identity(), torch.zeros(1), check_trace=False)
     except RuntimeError:
         return False
     return True

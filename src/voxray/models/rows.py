@@ -79,7 +79,7 @@ class RowCache:
 
     def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Store one new slot [R, H, 1, D/H] behind each row; return all [R, H, longest, D/H]."""
-        end = int(self.lengths.max()) + 1
+        end = self.longest
         for buffers, new in ((self.keys, key), (self.values, value)):
             if end > buffers[layer].shape[2]:
                 buffers[layer] = _resized(buffers[layer], len(buffers[layer]), end + SPARE)
