@@ -24,7 +24,7 @@ from voxray.explain.tracing import trace
 from voxray.models.recorded import WORTH
 from voxray.pipeline import Pipeline
 from voxray.sampling import derive
-from voxray.takes import CLEAR, LEAST, Take, best_of, can_listen, clarity, seed_of_take
+from voxray.takes import CLEAR, LEAST, Take, best_of, can_listen, clarity, odds_said, seed_of_take
 from voxray.tokens.content import Readout
 from voxray.tokens.phones import PHONES_FILE, PhoneTable
 from voxray.voice import Voice
@@ -86,7 +86,7 @@ def test_what_is_heard_while_it_is_said_is_clear() -> None:
     spoken = [0, 1, 2, 3]
 
     def heard(codes: list[int]) -> float:
-        return clarity(listener(codes), wave, 16_000, ids, spoken, path)
+        return clarity(odds_said(listener(codes), wave, 16_000, ids, spoken, path))
 
     right = heard([0, 0, 1, 1, 2, 2, 3, 3])
     assert right == pytest.approx(np.log(0.9), abs=1e-3) and right > CLEAR
@@ -96,9 +96,11 @@ def test_what_is_heard_while_it_is_said_is_clear() -> None:
     )
     assert heard([3, 3, 3, 3, 0, 0, 0, 0]) == pytest.approx(np.log(LEAST))
     assert heard([0, 1, 2, 3]) == right  # twice as fast
-    assert clarity(listener([0]), wave[:100], 16_000, ids, spoken, path) == pytest.approx(
-        np.log(LEAST)
-    )
+    short = odds_said(listener([0]), wave[:100], 16_000, ids, spoken, path)
+    assert short.shape == (4,)
+    assert clarity(short) == pytest.approx(clarity(short[:0])) == pytest.approx(np.log(LEAST))
+    mixed = odds_said(listener([0, 0, 0, 0, 2, 2, 3, 3]), wave, 16_000, ids, spoken, path)
+    assert np.argmin(mixed) == 1  # it is known which phoneme was not heard
 
 
 def take(value: float, *, whole: bool = True) -> Take:
@@ -169,6 +171,35 @@ def test_a_recorded_step_says_the_same(listening: Bundle, voice: Voice) -> None:
         assert (models.gpt.recorded_rows is None) == (steps == 0)
     assert np.array_equal(made[0].tokens, made[1].tokens) and made[0].takes == made[1].takes
     assert np.allclose(made[0].audio, made[1].audio, atol=1e-4)
+
+
+def test_sentences_side_by_side_say_the_same(
+    listening: Bundle, voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (
+        "It was dark. [pause 200] Nobody came; so we went home. Why? He would not say. Well, well."
+    )
+    pipeline = Pipeline(listening, listening.text_pipeline())
+    rows: list[int] = []
+    together = pipelines.advance_together
+
+    def counted(decoders: Any, size: int) -> None:
+        rows.append(len([one for one in decoders if not one.done]))
+        together(decoders, size)
+
+    monkeypatch.setattr(pipelines, "advance_together", counted)
+    asked = check_options({"seed": 4, "max_tokens": 60, "takes": 3})
+    made = pipeline.synthesise(text, voice, asked)
+    assert rows[0] == 12 and sum(rows) == 15  # four sentences and the fifth, three takes each
+    rows.clear()
+    ahead = asked.model_copy(update={"stream": "equal"})
+    heard = np.concatenate(list(pipeline.stream(text, voice, ahead)))
+    assert np.array_equal(heard, made.audio)
+    assert [count for count in rows if count] == [3, 6, 6]  # the first sentence is not kept waiting
+    monkeypatch.setattr(pipelines, "SIDE_BY_SIDE", 1)
+    alone = pipeline.synthesise(text, voice, asked)
+    assert np.array_equal(alone.tokens, made.tokens) and alone.takes == made.takes
+    assert np.allclose(alone.audio, made.audio, atol=1e-5) and alone.words == made.words
 
 
 def test_takes_have_dice_of_their_own() -> None:

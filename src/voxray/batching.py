@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .pieces import Piece
 from .pipeline import Job, Pipeline, SynthesisOptions
 from .synthesis import Synthesis
+from .takes import Take
 from .token_pool import advance_together
 from .voice import Voice
 
@@ -29,6 +31,28 @@ class Order:
 
 def speak_many(pipeline: Pipeline, orders: Sequence[Order], size: int = 8) -> list[Synthesis]:
     """A `Synthesis` for each order, in their order; at most `size` pieces side by side."""
+    jobs = _ready(pipeline, orders, size)
+    for job in jobs:
+        for _ in job.run():
+            pass
+    return [job.synthesis() for job in jobs]
+
+
+def takes_of_many(
+    pipeline: Pipeline, orders: Sequence[Order], size: int = 8
+) -> list[tuple[Piece, list[Take]]]:
+    """Every piece of the orders with all of its takes, sounded and listened to (for training)."""
+    said: list[tuple[Piece, list[Take]]] = []
+    for job in _ready(pipeline, orders, size):
+        pieces = [piece for piece in job.pieces or () if piece.spoken]
+        for number, piece in enumerate(pieces):
+            tries = enumerate(job.decoders[number])
+            said.append((piece, [job.take(piece, number, n, one) for n, one in tries]))
+    return said
+
+
+def _ready(pipeline: Pipeline, orders: Sequence[Order], size: int) -> list[Job]:
+    """Their jobs, with all tokens made."""
     if size < 1:
         raise ValueError(f"the batch size is {size}; need 1 or more")
     jobs = [Job(pipeline, o.text, o.voice, o.options, whole=True) for o in orders]
@@ -36,7 +60,4 @@ def speak_many(pipeline: Pipeline, orders: Sequence[Order], size: int = 8) -> li
         job.prepare()
     with pipeline.lock:
         advance_together([d for job in jobs for own in job.decoders.values() for d in own], size)
-    for job in jobs:
-        for _ in job.run():
-            pass
-    return [job.synthesis() for job in jobs]
+    return jobs

@@ -58,6 +58,8 @@ Precision = Literal["float32", "fast", "int8"]
 CHUNK = 20 * RATE
 LATENT_RATE, TOKEN_SAMPLES = 24_000, 960  # at which latents are heard; samples of a token there
 MEMORY_SECONDS = 20
+EXPORTED = ("linear_mel.",)  # in published files of v3 and v4, not in our modules
+WHOLE = {"v3": "02", "v4": "PK"}  # how a file begins that is no LoRA
 
 
 @dataclass
@@ -163,12 +165,22 @@ class Bundle:
                 f"the model was loaded with precision {self.precision!r}, which has lost digits: "
                 "load it with precision='float32' to save it"
             )
-        state = checkpoint.joined(**{p: getattr(self, p).state_dict() for p in self.parts})
-        config = self.config.model_copy(update=dict.fromkeys(BASE_FIELDS, ""))
+        state = checkpoint.joined(
+            **{p: getattr(self, p).state_dict() for p in self.parts}, **self.beside()
+        )
+        config = self.described().model_copy(update=dict.fromkeys(BASE_FIELDS, ""))
         kept = self.rounded if rounded is None else rounded
         checkpoint.save(folder, config.model_dump(mode="json"), state, half=half, rounded=kept)
         if self.phones is not None:
             self.phones.save(Path(folder))
+
+    def beside(self) -> dict[str, dict[str, Tensor]]:
+        """Tensors that are saved beside the parts."""
+        return {}
+
+    def described(self) -> BundleConfig:
+        """The config that is saved with the weights."""
+        return self.config
 
     @property
     def name(self) -> str:
@@ -281,6 +293,7 @@ class FamilyBundle(Bundle):
     """A published model: hears through HuBERT, reads as it was trained to."""
 
     encoders: Pretrained = field(default_factory=Pretrained)
+    kept: dict[str, Tensor] = field(default_factory=dict)  # of its file, for export alone
     published_silence: bool = True  # 0.6 s behind a prompt, as published; False: the 0.3 s meant
 
     @classmethod
@@ -311,9 +324,29 @@ class FamilyBundle(Bundle):
         return MODES["v1" if self.config.version == "v1" else "v2"]
 
     def fit(self, state: Mapping[str, Tensor]) -> None:
-        """A bundle that was saved after loading has its weight normalisation baked in already."""
+        """A bundle that was saved after loading has its weight normalisation baked in already. What only an export
+        needs is kept; a LoRA's file holds some of it, too.
+        """
+        tuning = checkpoint.part(state, "tuning")
+        self.kept = checkpoint.part(tuning, "kept") or {
+            name: tensor
+            for name, tensor in checkpoint.part(tuning, "lora").items()
+            if name.startswith(EXPORTED)
+        }
         if not any(".parametrizations." in name for name in state):
             fuse_weight_norm(self.generator)
+
+    def beside(self) -> dict[str, dict[str, Tensor]]:
+        """What only an export needs."""
+        return {"tuning": {f"kept.{name}": t for name, t in self.kept.items()}} if self.kept else {}
+
+    def described(self) -> BundleConfig:
+        """A LoRA that was loaded has become one with its base."""
+        sound = dict(self.config.origin.get("s2", {}))
+        if sound.pop("lora_rank", None) is None:
+            return self.config
+        sound["tag"] = WHOLE[self.config.version]
+        return self.config.model_copy(update={"origin": {**self.config.origin, "s2": sound}})
 
     def ready(self, precision: Precision = "float32") -> None:
         """Bake weight normalisation into the weights; where speed is wanted the decoder in bf16, if the

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from threading import RLock
@@ -33,13 +34,14 @@ from .pieces import Piece, Script
 from .sampling import check_seed, derive
 from .sharing import SharedLock
 from .synthesis import Synthesis
-from .takes import Take, best_of, can_listen, clarity, seed_of_take
+from .takes import Take, best_of, can_listen, clarity, odds_said, seed_of_take
 from .text import Phonemes, TextPipeline
 from .token_pool import TokenPool, advance_together
 from .voice import Voice
 from .watch import Watch
 
 TOKENS_PER_PHONEME = 14  # nobody speaks more slowly; the limit that keeps a run from going on
+SIDE_BY_SIDE = 12  # rows of a pass of the GPT: sentences times their takes
 CONVERT_CHUNK = 500  # tokens (20 s) that voice conversion decodes at once
 NO_EDITS = PieceIntervention()
 NOTHING_YET: Wave = np.zeros(0, np.float32)  # of a stream among others: who waits may have a turn
@@ -97,7 +99,13 @@ class Job:
         self.windowed = self.models.windowed and self.options.edits is None
         self.ahead = self.options.stream == "equal"
         self.whole = whole or not self.models.streams or (self.ahead and not self.windowed)
+        self.unheard = self.whole or self.ahead  # nobody hears a sentence while it is made
         self.takes = self._takes("takes" in options.model_fields_set)
+        self.most = max(
+            1, SIDE_BY_SIDE // self.takes
+        )  # sentences whose tokens are made in one pass
+        self.group = self.most if whole else 1  # the next time
+        self.read: deque[Piece] = deque()  # what is to be said next
         self.script = Script(
             text, pipeline.text, options.language, options.pause_ms, self.models.context
         )
@@ -107,9 +115,7 @@ class Job:
         self.progress = 0.0
         self.phonemes = self._checked_edits(pipeline)
         self.pieces: list[Piece] | None = None  # read ahead by `prepare`
-        self.decoders: dict[
-            int, list[TokenDecoder]
-        ] = {}  # of pieces whose tokens are made elsewhere
+        self.decoders: dict[int, list[TokenDecoder]] = {}  # of pieces whose tokens are made ahead
         self.pool: TokenPool | None = None  # where its tokens are made beside those of others
 
     def _takes(self, asked: bool) -> int:
@@ -121,8 +127,7 @@ class Job:
                 f"the model {self.models.name!r} cannot listen to what it says, so takes must be 1, not "
                 f"{self.options.takes}"
             )
-        unheard = self.whole or self.ahead
-        return self.options.takes if unheard and self.options.watch is not None else 1
+        return self.options.takes if self.unheard and self.options.watch is not None else 1
 
     def _checked_edits(self, pipeline: Pipeline) -> Phonemes | None:
         """Refuse edits that do not fit; read the whole text ahead where they speak of words."""
@@ -146,9 +151,7 @@ class Job:
         pieces = iter(self.script if self.pieces is None else self.pieces)
         number = 0
         while True:
-            begun = time.perf_counter()
-            piece = next(pieces, None)
-            self.made.spend("text", begun)
+            piece = self._next_piece(pieces, number)
             if piece is None:
                 break
             if piece.spoken:
@@ -162,6 +165,41 @@ class Job:
             self.progress = piece.end / len(self.script.text)
         yield from self._pause(silence_ms if exact else 0)
         self._last_words()
+
+    def _next_piece(self, pieces: Iterator[Piece], number: int) -> Piece | None:
+        """The piece to come. Where sentences are said side by side, some more are read, and the tokens of all of them made,
+        before the first of them is handed out; `number` is its number, if it is spoken.
+        """
+        if not self.read:
+            began = time.perf_counter()
+            for piece in pieces:
+                self.read.append(piece)
+                if sum(one.spoken for one in self.read) >= self.group:
+                    break
+            self.made.spend("text", began)
+            if self._side_by_side():
+                self._make_tokens(number)
+        return self.read.popleft() if self.read else None
+
+    def _side_by_side(self) -> bool:
+        """Whether the tokens of several sentences are made in one pass; not where published models are to be exact."""
+        exact = self.models.precision == "float32" and not self.models.gpt.config.guided_heads
+        alone = self.pieces is None and self.pool is None
+        return self.unheard and alone and not (self.edited or exact)
+
+    def _make_tokens(self, number: int) -> None:
+        """Of all pieces that are read; of more of them the next time."""
+        began = time.perf_counter()
+        spoken = [piece for piece in self.read if piece.spoken]
+        self.decoders = {
+            number + n: self._token_decoders(piece, number + n) for n, piece in enumerate(spoken)
+        }
+        tries = [one for own in self.decoders.values() for one in own]
+        if len(tries) > 1 or self.models.gpt.config.guided_heads:
+            with self.lock:
+                advance_together(tries, SIDE_BY_SIDE)
+        self.made.spend("tokens", began)
+        self.group = min(2 * self.group, self.most)
 
     def prepare(self) -> None:
         """Read the text ahead, so that others can make the tokens of its `decoders`."""
@@ -223,7 +261,7 @@ class Job:
             advance_together(decoders, len(decoders))
         self.made.spend("tokens", began)
         began = time.perf_counter()
-        best = best_of(enumerate(decoders), lambda one: self._take(piece, number, one[0], one[1]))
+        best = best_of(enumerate(decoders), lambda one: self.take(piece, number, one[0], one[1]))
         self.made.spend("audio", began)
         return best
 
@@ -237,7 +275,8 @@ class Job:
         self.made.takes.append(take.number)
         self._book(piece, take.decoder, take.sound, begun_at - trimmer.lead / self.made.rate)
 
-    def _take(self, piece: Piece, number: int, take: int, decoder: TokenDecoder) -> Take:
+    def take(self, piece: Piece, number: int, take: int, decoder: TokenDecoder) -> Take:
+        """Sound a try at a piece, the `number`th that is spoken, and listen to it."""
         with self.lock:
             decoder.advance()  # of those whose tokens are not made beside others'
         sound = self._piece_decoder(piece, number, NO_EDITS, aligned=decoder.watch is None)
@@ -246,8 +285,8 @@ class Job:
         part = Part(0, len(decoder.tokens))
         wave = self._sounded(decoder, sound, part, decoder.path, last=True)
         spoken = [place for place, word in enumerate(piece.words) if word >= 0]
-        heard = clarity(self.models, wave, self.made.rate, piece.ids, spoken, decoder.path)
-        return Take(take, decoder, sound, wave, heard)
+        odds = odds_said(self.models, wave, self.made.rate, piece.ids, spoken, decoder.path)
+        return Take(take, decoder, sound, wave, clarity(odds), odds)
 
     def _piece_decoder(
         self, piece: Piece, number: int, edits: PieceIntervention, *, aligned: bool

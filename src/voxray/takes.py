@@ -10,7 +10,7 @@ contrastive model of text and speech.)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -40,6 +40,7 @@ class Take:
     sound: PieceDecoder
     wave: Wave  # [N]
     clarity: float
+    odds: Wave = field(default_factory=lambda: np.zeros(0, np.float32))  # of each phoneme [Q], log
 
     @property
     def whole(self) -> bool:
@@ -78,26 +79,32 @@ def can_listen(models: Bundle) -> bool:
 
 
 @torch.inference_mode()
-def clarity(
+def odds_said(
     models: Bundle,
     wave: NDArray[np.float32],
     rate: int,
     ids: Sequence[int],
     spoken: Sequence[int],
     path: Sequence[int],
-) -> float:
-    """How clearly a sound [N] says phonemes: the mean log of the odds that each of those `spoken` (places in `ids` [P])
-    is heard while it is said, 0 at best. `path` [S] is the place that each token says. Sound may be faster or slower.
+) -> Wave:
+    """How clearly a sound [N] says phonemes: the log of the odds that each of those `spoken` (places in `ids` [P])
+    is heard while it is said, [len(spoken)], 0 at best. `path` [S] is the place that each token says. Sound may be
+    faster or slower.
     """
     long = len(wave) * RATE >= SHORTEST * rate
-    if models.phones is None or not long or not len(path) or not len(spoken):
-        return float(np.log(LEAST))
+    if models.phones is None or not long or not len(path):
+        return np.full(len(spoken), np.log(LEAST), np.float32)
     heard = audio.resample(wave * np.float32(audio.speech_gain(wave)), rate, RATE)
     codes = models.encode(torch.from_numpy(heard))  # [T]
     odds = models.phones.heard(codes, torch.as_tensor(ids)).numpy()  # [T, P]
     places, stretch = np.asarray(path), len(codes) / len(path)
     best = [_most_of(odds[:, place], np.flatnonzero(places == place), stretch) for place in spoken]
-    return float(np.log(np.maximum(best, LEAST)).mean())
+    return np.log(np.maximum(np.array(best, np.float32), np.float32(LEAST)))
+
+
+def clarity(odds: NDArray[np.float32]) -> float:
+    """Of a take: the mean of its phonemes' log odds [Q]; that of silence where nothing is to be said."""
+    return float(odds.mean()) if len(odds) else float(np.log(LEAST))
 
 
 def _most_of(odds: NDArray[np.float32], tokens: NDArray[np.intp], stretch: float) -> float:

@@ -1,4 +1,4 @@
-"""`voxray train content|generator|gpt|article|denoiser|bundle|restart`: one stage on a store, settings as JSON."""
+"""`voxray train content|generator|gpt|clarity|article|denoiser|bundle|restart`: one stage on a store, settings as JSON."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class Stage(str, Enum):
     content = "content"
     generator = "generator"
     gpt = "gpt"
+    clarity = "clarity"
     article = "article"
     denoiser = "denoiser"
     bundle = "bundle"
@@ -47,13 +48,18 @@ def train(
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option("--model", help="For restart: a model; default: the built-in one."),
+        typer.Option(
+            "--model", help="For restart and clarity: a model; default: the built-in one."
+        ),
     ] = None,
     speakers: Annotated[
         Path | None, typer.Option("--speakers", help="For restart: resemblyzer's pretrained.pt.")
     ] = None,
     devices: Annotated[
-        int, typer.Option(min=1, help="Processes; all but content and bundle. Needs voxray[train].")
+        int,
+        typer.Option(
+            min=1, help="Processes; not of content, clarity and bundle. Needs voxray[train]."
+        ),
     ] = 1,
     accelerator: Annotated[
         str, typer.Option(help="Of several devices, or for restart: cpu or cuda.")
@@ -62,22 +68,49 @@ def train(
     """Train one stage; a killed run goes on from its last step."""
     if not data.is_dir():
         raise FileNotFoundError(f"no such folder: {data}; `voxray data prepare` makes a store")
-    from ..train import restart, stages
+    settings_of = [_read(path) for path in (settings, prior_settings, joint_settings, polish_settings)]  # fmt: skip
+    if stage is Stage.generator:
+        _generator(data, output, settings_of, devices, accelerator)
+    elif stage in TOGETHER:
+        _together(stage, data, output, settings_of[0], devices, accelerator)
+    else:
+        _alone(stage, data, output, settings_of[0], start, model, speakers, accelerator)
+
+
+TOGETHER = (Stage.gpt, Stage.article, Stage.denoiser)  # what several processes train alike
+
+
+def _generator(
+    data: Path, output: Path, parts: list[str], devices: int, accelerator: str
+) -> None:  # fmt: skip
+    from ..train import stages
     from ..train.devices import launch
 
-    others = (prior_settings, joint_settings, polish_settings)
-    given, (second, third, fourth) = _read(settings), map(_read, others)
+    first, second, third, fourth = parts
+    work = (data, output, first, second, _say, third, fourth)
+    launch(devices, stages.run_generator, *work, accelerator=accelerator)
+
+
+def _together(
+    stage: Stage, data: Path, output: Path, given: str, devices: int, accelerator: str
+) -> None:
+    from ..train import stages
+    from ..train.devices import launch
+
+    train_one = getattr(stages, f"run_{stage.value}")
+    launch(devices, train_one, data, output, given, _say, accelerator=accelerator)
+
+
+def _alone(
+    stage: Stage, data: Path, output: Path, given: str, start: Path | None, model: Path | None,
+    speakers: Path | None, accelerator: str,
+) -> None:  # fmt: skip
+    from ..train import restart, stages
+
     if stage is Stage.content:
         stages.run_content(data, output, given, _say, start)
-    elif stage is Stage.generator:
-        work = (data, output, given, second, _say, third, fourth)
-        launch(devices, stages.run_generator, *work, accelerator=accelerator)
-    elif stage is Stage.gpt:
-        launch(devices, stages.run_gpt, data, output, given, _say, accelerator=accelerator)
-    elif stage is Stage.article:
-        launch(devices, stages.run_article, data, output, given, _say, accelerator=accelerator)
-    elif stage is Stage.denoiser:
-        launch(devices, stages.run_denoiser, data, output, given, _say, accelerator=accelerator)
+    elif stage is Stage.clarity:
+        stages.run_clarity(data, output, given, _say, model)
     elif stage is Stage.restart:
         restart.run_restart(data, output, model, speakers, _say, accelerator)
     else:

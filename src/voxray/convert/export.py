@@ -25,6 +25,7 @@ from .rename import Rule, rename
 DTYPES = {str(t).removeprefix("torch."): t for t in (torch.float16, torch.bfloat16, torch.float32)}
 TAGS = {"v2pro": b"05", "v2proplus": b"06"}
 MATCHING = ("v3", "v4")
+LENGTH, DIRECTION = ".parametrizations.weight.original0", ".parametrizations.weight.original1"
 BOOK = "quantizer.vq.layers.0._codebook."
 QUANTISER = {
     "ssl_proj.weight": "pair.weight",
@@ -108,10 +109,26 @@ def _back(
     made: dict[str, Tensor] = {}
     for name, shape in wanted:
         ours = rename(name, rules)
-        if ours is None or ours not in state:
+        tensor = None if ours is None else state.get(ours)
+        if tensor is None and ours is not None:
+            tensor = _normed(state, ours)
+        if tensor is None:
             raise ValueError(f"the model has no tensor for {name}")
-        made[name] = state[ours].reshape(shape)
+        made[name] = tensor.reshape(shape)
     return made
+
+
+def _normed(state: Mapping[str, Tensor], name: str) -> Tensor | None:
+    """Half of a weight normalisation that was baked in (models saved after loading): lengths along the first axis, or the
+    weight itself as the direction.
+    """
+    if not name.endswith((LENGTH, DIRECTION)):
+        return None
+    plain = state.get(name.removesuffix(LENGTH).removesuffix(DIRECTION) + ".weight")
+    if plain is None or name.endswith(DIRECTION):
+        return plain
+    rest = tuple(range(1, plain.dim()))
+    return torch.linalg.vector_norm(plain.float(), dim=rest, keepdim=True).to(plain.dtype)
 
 
 def _write(

@@ -3,7 +3,7 @@
 content: hidden.f16 -> encoder, quantiser -> tokens.i16, labels of people's clips by forced alignment.
 generator: posterior and decoder in OUT/copy; prior, flow, speaker in OUT/prior; all of it in OUT/joint; the
 decoder on what the prior says in OUT/polish. A part of no steps is left out.
-gpt: tokens and labels -> GPT. denoiser: what noisy references are heard through. bundle: the three runs -> a folder that speaks.
+gpt: tokens and labels -> GPT. clarity: a model's GPT by what its own ear hears. denoiser: what noisy references are heard through. bundle: the three runs -> a folder that speaks.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from voxray.tokens.phones import PhoneTable
 
 from .article import ArticleTraining, train_article
 from .autoencoder import AutoencoderTraining, train_autoencoder
+from .clarity import ClarityTraining, train_clarity
 from .content import (
     PAUSE_IDS,
     SILENCE,
@@ -91,6 +92,12 @@ def run_generator(
 def run_gpt(data: Path, out: Path, settings: str, say: Say) -> None:
     """Phonemes to tokens."""
     train_gpt(data, out, GPTTraining.model_validate_json(settings), say)
+
+
+def run_clarity(data: Path, out: Path, settings: str, say: Say, model: Path | None) -> None:
+    """A model's GPT by what its own ear hears it say."""
+    config = ClarityTraining.model_validate_json(settings)
+    say(f"the model: {train_clarity(data, out, config, model, say)}")
 
 
 def run_article(data: Path, out: Path, settings: str, say: Say) -> None:

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +24,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from voxray.bundle import Bundle
-from voxray.config import Config, MelPosteriorConfig
+from voxray.config import MelPosteriorConfig
 from voxray.models.decoder_istft import IstftDecoder
 from voxray.models.generator import Generator
+from voxray.models.posterior import Posterior
 from voxray.models.posterior_mel import PITCH_LATENTS, MelPosterior, pitch_latents
 from voxray.models.student import Student
 from voxray.packaged import home
@@ -37,64 +39,26 @@ from .feed import half
 from .gpt import GPTTraining, Sequences, gpt_losses
 from .label import check_front_end
 from .listening import Listener, likeness_loss, words_loss
+from .parts import Check, Part, Tuning
 from .prior import guide_loss, mel_error, predict, remember
 from .run import Run, Say, Schedule, silent, warm
 from .segments import Aligned, memory_of, sample_latents
 from .speakers import SPEAKERS, SpeakerTeacher, embed_speakers
+from .tuning_published import published_part, published_posterior
 
 LEAST_HEARD = 40  # tokens, of a segment that a speaker encoder hears: 1.6 s
 TOKEN_SAMPLES = 960  # at 24 kHz
 TRAINING_FILE = "training.safetensors"  # posterior and readout, beside a bundle's weights
-Check = Callable[[], dict[str, float]]  # what decides, under "score" (higher is better), and more
 
 
-class Tuning(Config):
-    """Settings of a few-shot run."""
-
-    rank: int = 0  # of the adapters; 0: all weights
-    still: tuple[str, ...] = ()  # parts of the generator that stay as they are (of full tuning)
-    generator_steps: int = 240
-    gpt_steps: int = 240
-    generator_rate: float = 2e-4
-    gpt_rate: float = 1e-4
-    adapter_rate: float = 1e-3  # adapters start at zero and move faster
-    warmup: int = 10
-    batch: int = 3
-    segment_tokens: int = 40  # 1.6 s
-    max_phones: int = 40
-    gpt_batch: int = 6
-    spoil: float = 0.1
-    dropout: float = 0.1
-    guide: float = 0.2
-    words: float = 2.0  # of the content encoder's distance from what it hears in the recording
-    likeness: float = (
-        2.0  # of what the speaker encoder `teacher` hears, from the speaker's own clips
-    )
-    teacher: str = ""  # resemblyzer's pretrained.pt; without it likeness is not asked for
-    ema: float = 0.97
-    clip: float = 1.0
-    check_every: int = 40
-    patience: int = 3
-    save_every: int = 20
-    minutes: float = 0.0  # of computing for each part; 0: no limit
-    seed: int = 1
-
-
-@dataclass(frozen=True)
-class Part:
-    """One module on its way: what it loses, and how it is judged."""
-
-    name: str
-    module: nn.Module
-    losses: Callable[[int], dict[str, Tensor]]
-    weights: dict[str, float]
-    steps: int
-    rate: float
-    check: Check
-
-
-def training_parts(folder: Path, bundle: Bundle) -> tuple[MelPosterior | None, Readout | None]:
-    """Posterior and readout from the optional file beside a bundle; None where it is not there."""
+def training_parts(
+    folder: Path, bundle: Bundle
+) -> tuple[MelPosterior | Posterior | None, Readout | None]:
+    """Posterior and readout from the optional file beside a bundle; None where it is not there. A published model's
+    posterior lies among its own weights, if its file held one.
+    """
+    if bundle.config.version:
+        return published_posterior(folder, bundle), None
     path = folder / TRAINING_FILE
     if bundle.config.base and not path.is_file():
         path = home(bundle.config.base) / TRAINING_FILE
@@ -153,10 +117,10 @@ def generator_losses(
 def generator_part(bundle: Bundle, store: Path, config: Tuning, check: Check | None) -> Part:
     """The generator's part; ValueError for generators that this cannot tune."""
     model = bundle.generator
+    if bundle.config.version:
+        return published_part(bundle, store, config, check)
     if not isinstance(model, Generator) or not isinstance(model.decoder, IstftDecoder):
-        raise ValueError(
-            "only generators like mini's can be tuned; of a published model tune the GPT: --only gpt"
-        )
+        raise ValueError("only generators like mini's and published ones can be tuned")
     teacher = _teacher(store, config)
     data, held = _aligned(store, "train"), _aligned(store, "dev")
     remember(store, model, data, held)
@@ -250,18 +214,21 @@ def tune_part(part: Part, out: Path, config: Tuning, say: Say = silent) -> dict[
     """Tune one part to its end and leave its module with the best weights; returns the last check's row."""
     torch.manual_seed(config.seed)  # dropout
     module = part.module
-    if config.rank:
-        trained, rate = adapt(module, config.rank, config.seed), config.adapter_rate
+    if part.learns is not None:
+        groups = part.learns(config)
+    elif config.rank:
+        scale = config.adapter_rate / part.rate
+        groups = [{"params": adapt(module, config.rank, config.seed), "scale": scale}]
     else:
         module.requires_grad_(True)
         for name in ("posterior", *config.still):
             if isinstance(getattr(module, name, None), nn.Module):
                 getattr(module, name).requires_grad_(False)
-        trained, rate = [p for p in module.parameters() if p.requires_grad], part.rate
+        groups = [{"params": [p for p in module.parameters() if p.requires_grad], "scale": 1.0}]
     run = Run(out, {part.name: module})
     try:
-        with _dropout(module, config.dropout):
-            _loop(run, part, trained, rate, config, say)
+        with _dropout(module, 0.0 if part.learns is not None else config.dropout):
+            _loop(run, part, groups, config, say)
         state = torch.load(out / "best.pt", map_location="cpu", weights_only=True)
         module.load_state_dict(state["weights"])
     finally:
@@ -269,10 +236,9 @@ def tune_part(part: Part, out: Path, config: Tuning, say: Say = silent) -> dict[
     return state["row"]
 
 
-def _loop(
-    run: Run, part: Part, trained: list[nn.Parameter], rate: float, config: Tuning, say: Say
-) -> None:
-    optimizer = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+def _loop(run: Run, part: Part, groups: list[dict[str, Any]], config: Tuning, say: Say) -> None:
+    optimizer = torch.optim.AdamW(groups, lr=part.rate, betas=(0.9, 0.98), weight_decay=0.01)
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if not run.resume(optimizer):
         _judge(run, part, config, say)
         _save(run, optimizer)
@@ -283,7 +249,7 @@ def _loop(
             say(f"{part.name} {run.step}: the time is up")
             break
         for group in optimizer.param_groups:
-            group["lr"] = warm(run.step, part.steps, rate, config.warmup)
+            group["lr"] = group["scale"] * warm(run.step, part.steps, part.rate, config.warmup)
         optimizer.zero_grad(set_to_none=True)
         parts = part.losses(run.step)
         torch.stack([w * parts[name] for name, w in part.weights.items()]).sum().backward()
@@ -373,7 +339,7 @@ def tune(
     config: Tuning,
     *,
     only: str = "",
-    posterior: MelPosterior | None = None,
+    posterior: MelPosterior | Posterior | None = None,
     check: Check | None = None,
     say: Say = silent,
 ) -> dict[str, dict[str, float]]:

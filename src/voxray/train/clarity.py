@@ -1,0 +1,390 @@
+"""`voxray train clarity`: a model's GPT learns from what its own ear hears it say.
+
+In: a model that can listen to itself (`takes.can_listen`) and a store, for texts and people's voices. Each text is said
+several times in one voice; the content encoder hears how clear each phoneme of each take is (`takes.odds_said`). Tokens around
+phonemes that came out clearer than in the other takes become likelier, others less: policy gradient with
+advantages relative to the group (Shao et al. 2024, DeepSeekMath, eq. 3, there one for a whole answer), and a divergence
+that keeps the GPT near what it was. Its sound, its voices and its ear stand still. Takes are made by `workers`
+processes with weights a few steps old. Out: the run's GPT, and a model's folder with it, OUT/model.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from voxray.batching import Order, takes_of_many
+from voxray.bundle import Bundle
+from voxray.models.gpt import GPT
+from voxray.models.packed import quicken
+from voxray.options import SynthesisOptions
+from voxray.packaged import DEFAULT, home
+from voxray.pipeline import Pipeline
+from voxray.takes import can_listen
+from voxray.voice import Voice, builtin_names
+
+from .gpt import AHEAD, BACK, FAR, guided_layers
+from .label import check_front_end, check_stamp
+from .run import Run, Say, Schedule, Task, fit, silent
+from .store import RATE, Entry, Store
+from .workers import ahead
+
+POLICY = "policy.safetensors"  # what the takes are made with
+AROUND = np.array([0.25, 0.5, 0.25])  # how a token's phoneme and its neighbours count
+SIDE_BY_SIDE = 24  # rows of a step
+REFERENCE = 8 * RATE  # samples of a person's voice
+
+
+class ClarityTraining(Schedule):
+    """Settings of a run. A micro-batch is `texts` texts, each said `takes` times."""
+
+    steps: int = 300
+    rate: float = 5e-5
+    warmup: int = 10
+    ema: float = 0.97
+    log_every: int = 5
+    save_every: int = 10
+    texts: int = 4
+    takes: int = 6
+    joined: float = 0.3  # share of texts that are two of the store's
+    builtin: float = 0.4  # share said by built-in voices
+    voices: int = 48  # people who say the others
+    near: float = 0.75  # share of people who speak the text's language, where there are some
+    whole: float = 0.5  # weight of a take's own advantage beside those of its phonemes
+    stay: float = 0.1  # weight of the divergence from the GPT as it was
+    spoilt: float = 1.0  # off a take's clarity where the watch found a fault
+    fresh: int = 4  # steps after which takes are made with the new weights
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a worker is asked for: texts, who says them, and the dice."""
+
+    store: Path
+    model: Path
+    policy: Path
+    texts: tuple[tuple[str, str], ...]  # language and text
+    voices: tuple[str, ...]  # a built-in name, or a speaker of the store
+    takes: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Said:
+    """One piece of a text, said several times: phonemes [P], places that are spoken [Q]; of each take the tokens [S],
+    their places [S], the log odds of its phonemes [Q] and whether it is whole.
+    """
+
+    ids: tuple[int, ...]
+    spoken: tuple[int, ...]
+    tokens: list[list[int]]
+    paths: list[list[int]]
+    odds: NDArray[np.float32]  # [K, Q]
+    whole: list[bool]
+
+    @property
+    def clarity(self) -> NDArray[np.float32]:
+        """Of each take [K]."""
+        return self.odds.mean(1)
+
+
+# --- takes, in a process of their own ----------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def _pipeline(model: Path) -> Pipeline:
+    torch.set_num_threads(1)
+    bundle = Bundle.load(model, precision="float32")
+    return Pipeline(bundle, bundle.text_pipeline())
+
+
+@lru_cache(maxsize=1)
+def _store(folder: Path) -> Store:
+    return Store(folder)
+
+
+@lru_cache(maxsize=64)
+def _voice(folder: Path, model: Path, name: str) -> Voice:
+    if name in builtin_names():
+        return Voice.builtin(name)
+    own = [e for e in _store(folder).entries if e.speaker == name]
+    wave = np.concatenate([_store(folder).audio(e) for e in own[:8]])[:REFERENCE]
+    return Voice.heard(name, wave, RATE, _pipeline(model).models)
+
+
+@lru_cache(maxsize=1)
+def _gpt(model: Path, policy: Path, written: int) -> GPT:
+    """The policy's GPT; `written` is when, so that a newer file is another one."""
+    gpt = GPT(_pipeline(model).models.gpt.config).eval()
+    gpt.load_state_dict({k: v.float() for k, v in safetensors.torch.load_file(policy).items()})
+    quicken(gpt)
+    return gpt
+
+
+def say(request: Request) -> list[Said]:
+    """Every piece of the request's texts with all its takes."""
+    pipeline = _pipeline(request.model)
+    written = request.policy.stat().st_mtime_ns
+    pipeline.models.gpt = _gpt(request.model, request.policy, written)
+    orders = [
+        Order(
+            text,
+            _voice(request.store, request.model, voice),
+            SynthesisOptions(
+                language=language, seed=request.seed + place, takes=request.takes, style=False
+            ),
+        )
+        for place, ((language, text), voice) in enumerate(
+            zip(request.texts, request.voices, strict=True)
+        )
+    ]
+    said = []
+    for piece, takes in takes_of_many(pipeline, orders, SIDE_BY_SIDE):
+        spoken = tuple(place for place, word in enumerate(piece.words) if word >= 0)
+        if not all(take.decoder.tokens for take in takes):
+            continue
+        said.append(
+            Said(
+                piece.ids,
+                spoken,
+                [take.decoder.tokens for take in takes],
+                [take.decoder.path for take in takes],
+                np.stack([take.odds for take in takes]),
+                [take.whole for take in takes],
+            )
+        )
+    return said
+
+
+# --- what is asked for --------------------------------------------------------------------------------------
+
+
+class Requests:
+    """Request n of a run, from the run's seed and n alone."""
+
+    def __init__(self, data: Path, model: Path, out: Path, config: ClarityTraining) -> None:
+        self.config, self.store, self.model, self.policy = config, data, model, out / POLICY
+        entries = [e for e in Store(data).entries if e.split == "train"]
+        self.texts: dict[str, list[str]] = {"en": [], "zh": []}
+        for language, texts in self.texts.items():
+            mine = [e for e in entries if e.language == language]
+            spoken = [e for e in mine if e.synthetic] or mine
+            texts.extend(dict.fromkeys(e.text for e in spoken))
+        self.texts = {language: texts for language, texts in self.texts.items() if texts}
+        if not self.texts:
+            raise ValueError(f"{data} holds no English or Mandarin text to say")
+        self.people = self._people([e for e in entries if not e.synthetic])
+        self.builtin = {
+            language: [n for n in builtin_names() if Voice.builtin(n).language == language]
+            for language in self.texts
+        }
+
+    def _people(self, entries: Sequence[Entry]) -> dict[str, list[str]]:
+        """Speakers by language, a chosen few."""
+        dice = np.random.default_rng(self.config.seed)
+        speakers = sorted({(e.language, e.speaker) for e in entries})
+        chosen = dice.permutation(len(speakers))[: self.config.voices]
+        people: dict[str, list[str]] = {}
+        for place in sorted(chosen):
+            people.setdefault(speakers[place][0], []).append(speakers[place][1])
+        return people
+
+    def __call__(self, number: int) -> Request:
+        dice = np.random.default_rng((self.config.seed, number))
+        texts, voices = [], []
+        for _ in range(self.config.texts):
+            language = _one(dice, sorted(self.texts))
+            text = _one(dice, self.texts[language])
+            if dice.random() < self.config.joined:
+                text = f"{text} {_one(dice, self.texts[language])}"
+            texts.append((language, text))
+            voices.append(self._who(dice, language))
+        seed = int(dice.integers(1 << 40))
+        return Request(
+            self.store, self.model, self.policy, tuple(texts), tuple(voices),
+            self.config.takes, seed,
+        )  # fmt: skip
+
+    def _who(self, dice: np.random.Generator, language: str) -> str:
+        builtin = dice.random() < self.config.builtin or not self.people
+        if builtin and self.builtin[language]:
+            return _one(dice, self.builtin[language])
+        if not self.people:
+            return _one(dice, builtin_names())
+        near = self.people.get(language, [])
+        if near and dice.random() < self.config.near:
+            return _one(dice, near)
+        return _one(dice, sorted(name for names in self.people.values() for name in names))
+
+
+def _one(dice: np.random.Generator, of: Sequence[str]) -> str:
+    return of[int(dice.integers(len(of)))]
+
+
+# --- what is learnt from them -------------------------------------------------------------------------------
+
+
+def advantages(said: Sequence[Said], config: ClarityTraining) -> list[list[NDArray[np.float64]]]:
+    """Of each token of each take how much better it did than the other takes', and last of its end, [S + 1] each; the parts
+    are scaled by their spread over the whole micro-batch.
+    """
+    local, total = [], []
+    for piece in said:
+        deviation = piece.odds - piece.odds.mean(0)  # [K, Q]
+        local.append(np.stack([np.convolve(row, AROUND, "same") for row in deviation]))
+        worth = piece.clarity - config.spoilt * ~np.array(piece.whole)
+        total.append(worth - worth.mean())  # [K]
+    near = 1.0 / (np.concatenate([x.ravel() for x in local]).std() + 1e-3)
+    wide = config.whole / (np.concatenate(total).std() + 1e-3)
+    made = []
+    for piece, phonemes, whole in zip(said, local, total, strict=True):
+        index = np.full(len(piece.ids), -1)
+        index[list(piece.spoken)] = np.arange(len(piece.spoken))
+        takes = []
+        for path, own, worth in zip(piece.paths, phonemes, whole, strict=True):
+            at = index[path]
+            each = np.where(at >= 0, own[at], 0.0) * near + worth * wide
+            takes.append(np.append(each, worth * wide))
+        made.append(takes)
+    return made
+
+
+def rows_of(said: Sequence[Said], gains: list[list[NDArray[np.float64]]], end: int) -> list[Tensor]:
+    """All takes as one batch: ids [B, P], lengths [B], tokens [B, S], targets [B, S+1] (-1: none), pointer before
+    each [B, S+1], advantage [B, S+1].
+    """
+    rows = [
+        (piece.ids, tokens, path, gain)
+        for piece, own in zip(said, gains, strict=True)
+        for tokens, path, gain in zip(piece.tokens, piece.paths, own, strict=True)
+    ]
+    phones, length = max(len(r[0]) for r in rows), max(len(r[1]) for r in rows)
+    ids = torch.zeros(len(rows), phones, dtype=torch.long)
+    tokens = torch.zeros(len(rows), length, dtype=torch.long)
+    targets = torch.full((len(rows), length + 1), -1)
+    pointer = torch.zeros(len(rows), length + 1, dtype=torch.long)
+    gain = torch.zeros(len(rows), length + 1)
+    for i, (text, codes, path, worth) in enumerate(rows):
+        count = len(codes)
+        ids[i, : len(text)] = torch.tensor(text)
+        tokens[i, :count] = torch.tensor(codes)
+        targets[i, : count + 1] = torch.tensor([*codes, end])
+        pointer[i, 1 : count + 1] = torch.tensor(path)
+        gain[i, : count + 1] = torch.from_numpy(worth)
+    lengths = torch.tensor([len(r[0]) for r in rows])
+    return [ids, lengths, tokens, targets, pointer, gain]
+
+
+def window(gpt: GPT, pointer: Tensor, phones: int) -> dict[int, Tensor]:
+    """What the watch kept guided heads from while the takes were made: [B, H, S+1, P+S+1] for each layer."""
+    column = torch.arange(phones + pointer.shape[1])
+    low, high = pointer - BACK, pointer + AHEAD
+    near = (column >= low[..., None]) & (column <= high[..., None]) & (column < phones)
+    shut = torch.where(near, 0.0, FAR)
+    made = {}
+    for layer, heads in guided_layers(gpt).items():
+        bias = torch.zeros(len(shut), gpt.config.n_head, *shut.shape[1:])
+        bias[:, heads] = shut[:, None]
+        made[layer] = bias
+    return made
+
+
+def clarity_losses(
+    gpt: GPT, before: GPT, batch: Sequence[Tensor], temperature: float
+) -> dict[str, Tensor]:
+    """What is to fall: minus the mean of advantage times log-probability, and the divergence from the GPT as it was;
+    beside them the entropy of a draw.
+    """
+    ids, lengths, tokens, targets, pointer, gain = batch
+    bias = window(gpt, pointer, ids.shape[1])
+    live = targets >= 0
+    now = F.log_softmax(gpt(ids, lengths, tokens, None, None, bias)[live] / temperature, -1)
+    with torch.no_grad():
+        was = before(ids, lengths, tokens, None, None, bias)[live] / temperature
+        was = F.log_softmax(was, -1)
+    drawn = now.gather(1, targets[live][:, None])[:, 0]
+    return {
+        "gain": -(gain[live] * drawn).mean(),
+        "moved": (now.exp() * (now - was)).sum(-1).mean(),
+        "entropy": -(now.exp() * now).sum(-1).mean().detach(),
+    }
+
+
+def train_clarity(
+    data: Path, out: Path, config: ClarityTraining, model: Path | None = None, tell: Say = silent
+) -> Path:
+    """Train the GPT of a model (default: the built-in one); resumes from `out`. Returns the folder of the new model."""
+    folder = home(model or DEFAULT)
+    bundle = Bundle.load(folder, precision="float32")
+    if not can_listen(bundle) or not isinstance(bundle.gpt, GPT):
+        raise ValueError(f"the model {bundle.name!r} cannot hear how clearly its GPT speaks")
+    check_stamp(data)
+    check_front_end(f"the weights in {folder}", bundle.fingerprint, bundle.text_pipeline())
+    before = GPT(bundle.gpt.config).eval()
+    before.load_state_dict(bundle.gpt.state_dict())
+    gpt = copy.deepcopy(before)  # never in training mode: dropout is no part of the policy
+    before.requires_grad_(False)
+    run = Run(out, {"gpt": gpt})
+    run.resume()
+    requests = Requests(data, folder, out, config)
+    temperature = bundle.config.temperature
+    _hand_out(gpt, out)
+    takes = _stream(requests, run.step * config.accumulate, max(1, config.workers))
+
+    def losses(number: int) -> dict[str, Tensor]:
+        said: list[Said] = []
+        while not said:
+            said = next(takes)
+        batch = rows_of(said, advantages(said, config), gpt.end)
+        parts = clarity_losses(gpt, before, batch, temperature)
+        clear = np.concatenate([piece.clarity for piece in said])
+        best = np.array([piece.clarity.max() for piece in said])
+        paces = [len(t) / len(p.spoken) for p in said for t in p.tokens]
+        parts["clarity"], parts["best"] = torch.tensor(clear.mean()), torch.tensor(best.mean())
+        parts["pace"] = torch.tensor(float(np.mean(paces)))
+        parts["faults"] = torch.tensor(1 - float(np.mean([w for p in said for w in p.whole])))
+        run.log("takes", **{name: float(parts[name].detach()) for name in parts})
+        return parts
+
+    def after(step: int) -> None:
+        if (step + 1) % config.fresh == 0:
+            _hand_out(gpt, out)
+
+    task = Task(
+        [{"params": list(gpt.parameters())}], losses, {"gain": 1.0, "moved": config.stay},
+        after=after, decay=0.0,
+    )  # fmt: skip
+    fit(run, task, config, tell)
+    bundle.gpt.load_state_dict(gpt.state_dict())
+    bundle.save(out / "model")
+    return out / "model"
+
+
+def _stream(requests: Requests, first: int, workers: int) -> Iterator[list[Said]]:
+    """The takes of request `first`, and on."""
+
+    def numbered() -> Iterator[Request]:
+        number = first
+        while True:
+            yield requests(number)
+            number += 1
+
+    return ahead(say, numbered(), workers)
+
+
+def _hand_out(gpt: GPT, out: Path) -> None:
+    """The weights for those who make takes, as a model's file would hold them."""
+    part = out / f".{POLICY}.part"
+    state = {name: value.detach().half() for name, value in gpt.state_dict().items()}
+    part.write_bytes(safetensors.torch.save(state))
+    part.replace(out / POLICY)
