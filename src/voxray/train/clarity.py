@@ -11,6 +11,7 @@ processes with weights a few steps old. Out: the run's GPT, and a model's folder
 from __future__ import annotations
 
 import copy
+import multiprocessing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -103,7 +104,8 @@ class Said:
 
 @lru_cache(maxsize=1)
 def _pipeline(model: Path) -> Pipeline:
-    torch.set_num_threads(1)
+    if multiprocessing.parent_process() is not None:  # one of several: a core each
+        torch.set_num_threads(1)
     bundle = Bundle.load(model, precision="float32")
     return Pipeline(bundle, bundle.text_pipeline())
 

@@ -9,6 +9,7 @@ gpt: tokens and labels -> GPT. clarity: a model's GPT by what its own ear hears.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from voxray.bundle import Bundle
 from voxray.config import BundleConfig
 from voxray.models.generator import Generator
 from voxray.models.posterior_mel import MelPosterior
+from voxray.packaged import DEFAULT, home
 from voxray.text import TextPipeline
 from voxray.tokens.content import ContentEncoder, Readout
 from voxray.tokens.phones import PhoneTable
@@ -97,7 +99,14 @@ def run_gpt(data: Path, out: Path, settings: str, say: Say) -> None:
 def run_clarity(data: Path, out: Path, settings: str, say: Say, model: Path | None) -> None:
     """A model's GPT by what its own ear hears it say."""
     config = ClarityTraining.model_validate_json(settings)
-    say(f"the model: {train_clarity(data, out, config, model, say)}")
+    target = train_clarity(data, out, config, model, say)
+    save_text_manifest(target)
+    parts = home(model or DEFAULT) / TRAINING_FILE  # nothing in it has learnt
+    if parts.is_file():
+        beside = target / f".{TRAINING_FILE}.part"
+        shutil.copyfile(parts, beside)
+        beside.replace(target / TRAINING_FILE)
+    say(f"the model: {target}")
 
 
 def run_article(data: Path, out: Path, settings: str, say: Say) -> None:
