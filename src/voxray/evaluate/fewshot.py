@@ -186,8 +186,8 @@ def few_shot(
     config = settings or Tuning()
     folder = home(model or DEFAULT)
     bundle = Bundle.load(folder, precision="float32")
-    can_be_tuned(bundle, only)
     posterior, readout = training_parts(folder, bundle)
+    can_be_tuned(bundle, only, posterior)
     work = out / "work"
     key = _key(source, transcripts, minutes, config, folder, clean)
     plan = _plan(work, key)

@@ -44,7 +44,7 @@ from .prior import guide_loss, mel_error, predict, remember
 from .run import Run, Say, Schedule, silent, warm
 from .segments import Aligned, memory_of, sample_latents
 from .speakers import SPEAKERS, SpeakerTeacher, embed_speakers
-from .tuning_published import published_part, published_posterior
+from .tuning_published import check_posterior, published_part, published_posterior
 
 LEAST_HEARD = 40  # tokens, of a segment that a speaker encoder hears: 1.6 s
 TOKEN_SAMPLES = 960  # at 24 kHz
@@ -323,13 +323,17 @@ def _dropout(module: nn.Module, share: float) -> Iterator[None]:
             layer.p = p
 
 
-def can_be_tuned(bundle: Bundle, only: str = "") -> None:
-    """ValueError for a student's GPT stage: it learns from its teacher, not from a minute of speech."""
+def can_be_tuned(bundle: Bundle, only: str = "", posterior: nn.Module | None = None) -> None:
+    """ValueError for a student's GPT stage, which learns from its teacher, not from a minute of speech, and for a published
+    SoVITS stage without its posterior.
+    """
     if only != "generator" and isinstance(bundle.gpt, Student):
         raise ValueError(
             f"the GPT stage of {bundle.name!r} is a student, which is taught, not tuned: tune its generator "
             "alone (--only generator), or another model"
         )
+    if only != "gpt" and bundle.config.version and isinstance(bundle.generator, Generator):
+        check_posterior(posterior)
 
 
 def tune(
@@ -345,7 +349,7 @@ def tune(
 ) -> dict[str, dict[str, float]]:
     """Tune the bundle in place, generator first; returns each part's best row. Resumes from `out`."""
     check_front_end(f"the weights of {bundle.name}", bundle.fingerprint, bundle.text_pipeline())
-    can_be_tuned(bundle, only)
+    can_be_tuned(bundle, only, posterior)
     out.mkdir(parents=True, exist_ok=True)
     (out / "settings.json").write_text(config.model_dump_json(indent=1), encoding="utf-8")
     rows: dict[str, dict[str, float]] = {}

@@ -120,6 +120,16 @@ def published_posterior(folder: Path, bundle: Bundle) -> Posterior | None:
     return posterior.eval()
 
 
+def check_posterior(posterior: nn.Module | None) -> Posterior:
+    """ValueError where there is none."""
+    if isinstance(posterior, Posterior):
+        return posterior
+    raise ValueError(
+        "the SoVITS file of this model holds no posterior encoder (enc_q), as files of tuned voices do: convert "
+        "the pretrained s2G file to tune it, or tune the GPT alone (--only gpt)"
+    )
+
+
 def published_part(bundle: Bundle, store: Path, config: Tuning, check: Check | None) -> Part:
     """The SoVITS stage of a published model; ValueError where what its training needs is missing."""
     assert isinstance(bundle, FamilyBundle)
@@ -152,12 +162,7 @@ class _Variational:
     """v1, v2, v2Pro, v2ProPlus."""
 
     def __init__(self, model: Generator) -> None:
-        if not isinstance(model.posterior, Posterior):
-            raise ValueError(
-                "the SoVITS file of this model holds no posterior encoder (enc_q), as files of tuned voices do: convert "
-                "the pretrained s2G file to tune it, or tune the GPT alone (--only gpt)"
-            )
-        self.model, self.posterior = model, model.posterior
+        self.model, self.posterior = model, check_posterior(model.posterior)
         self.weights = {"mel": MEL_WEIGHT, "kl": 1.0}
 
     def losses(self, clip: Clip, dice: torch.Generator) -> dict[str, Tensor]:
