@@ -30,6 +30,7 @@ from voxray.audio.published import (
     vocoder_mel,
 )
 from voxray.config import BundleConfig, ContentConfig, GPTConfig, MatchingGeneratorConfig
+from voxray.convert.names import KEPT
 from voxray.heap import trim
 from voxray.models.decoder_hifigan import HifiganDecoder
 from voxray.models.generator import Generator
@@ -58,7 +59,6 @@ Precision = Literal["float32", "fast", "int8"]
 CHUNK = 20 * RATE
 LATENT_RATE, TOKEN_SAMPLES = 24_000, 960  # at which latents are heard; samples of a token there
 MEMORY_SECONDS = 20
-EXPORTED = ("linear_mel.",)  # in published files of v3 and v4, not in our modules
 WHOLE = {"v3": "02", "v4": "PK"}  # how a file begins that is no LoRA
 
 
@@ -331,7 +331,7 @@ class FamilyBundle(Bundle):
         self.kept = checkpoint.part(tuning, "kept") or {
             name: tensor
             for name, tensor in checkpoint.part(tuning, "lora").items()
-            if name.startswith(EXPORTED)
+            if name.startswith(KEPT)
         }
         if not any(".parametrizations." in name for name in state):
             fuse_weight_norm(self.generator)

@@ -26,8 +26,8 @@ from voxray.train.clarity import (
     advantages,
     rows_of,
     train_clarity,
-    window,
 )
+from voxray.train.gpt import guided_bias
 from voxray.train.store import Entry, write_index
 from voxray.watch import Watch, windows_of_rows
 
@@ -95,8 +95,8 @@ def test_the_numbers_are_those_of_speaking(model: Path) -> None:
     spoken = [p for p, word in enumerate(words) if word >= 0]
     one = Said(tuple(ids), tuple(spoken), [decoder.tokens], [decoder.path], np.zeros((1, 6)), [True])  # fmt: skip
     batch = rows_of([one], advantages([one], ClarityTraining()), gpt.end)
-    assert batch[3][0, -1] == gpt.end and batch[4][0, 0] == 0
-    shut = window(gpt, batch[4], len(ids))
+    assert batch[3][0, -1] == gpt.end and batch[4][0, :-1].tolist() == decoder.path
+    shut = guided_bias(gpt, batch[4], len(ids), None)
     layer, head = gpt.config.guided_heads[0]
     seen = copy.copy(watch)
     for step in (0, 3, len(decoder.tokens) - 1):
@@ -127,11 +127,14 @@ def test_a_run_is_resumed_and_gives_a_model(model: Path, data: Path, tmp_path: P
 
 
 def test_requests_depend_on_their_number(model: Path, data: Path, tmp_path: Path) -> None:
-    ask = Requests(data, model, tmp_path, SETTINGS)
+    ask = Requests(data, model, "tiny", tmp_path, SETTINGS)
     assert ask(5) == ask(5) != ask(6)
     assert {voice for n in range(20) for voice in ask(n).voices} <= {"s0", "s1", "s2"}
-    builtin = Requests(data, model, tmp_path, SETTINGS.model_copy(update={"builtin": 1.0}))
+    own = SETTINGS.model_copy(update={"builtin": 1.0})
+    builtin = Requests(data, model, "mini", tmp_path, own)
     assert not {voice for n in range(9) for voice in builtin(n).voices} & {"s0", "s1", "s2"}
+    others = Requests(data, model, "tiny", tmp_path, own)  # the built-in voices are not its own
+    assert {voice for n in range(9) for voice in others(n).voices} <= {"s0", "s1", "s2"}
 
 
 def test_what_is_rewarded_is_learnt(

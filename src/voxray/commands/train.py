@@ -23,6 +23,9 @@ class Stage(str, Enum):
     restart = "restart"
 
 
+TOGETHER = (Stage.gpt, Stage.article, Stage.denoiser)  # what several processes train alike
+
+
 def train(
     stage: Annotated[
         Stage, typer.Argument(help="What to train; bundle: join runs; restart: go on from a model.")
@@ -77,9 +80,6 @@ def train(
         _alone(stage, data, output, settings_of[0], start, model, speakers, accelerator)
 
 
-TOGETHER = (Stage.gpt, Stage.article, Stage.denoiser)  # what several processes train alike
-
-
 def _generator(
     data: Path, output: Path, parts: list[str], devices: int, accelerator: str
 ) -> None:  # fmt: skip
@@ -97,8 +97,16 @@ def _together(
     from ..train import stages
     from ..train.devices import launch
 
-    train_one = getattr(stages, f"run_{stage.value}")
-    launch(devices, train_one, data, output, given, _say, accelerator=accelerator)
+    runs = {Stage.gpt: stages.run_gpt, Stage.article: stages.run_article}
+    launch(
+        devices,
+        runs.get(stage, stages.run_denoiser),
+        data,
+        output,
+        given,
+        _say,
+        accelerator=accelerator,
+    )
 
 
 def _alone(

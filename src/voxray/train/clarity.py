@@ -34,7 +34,7 @@ from voxray.pipeline import Pipeline
 from voxray.takes import can_listen
 from voxray.voice import Voice, builtin_names
 
-from .gpt import AHEAD, BACK, FAR, guided_layers
+from .gpt import IGNORE, guided_bias
 from .label import check_front_end, check_stamp
 from .run import Run, Say, Schedule, Task, fit, silent
 from .store import RATE, Entry, Store
@@ -174,7 +174,9 @@ def say(request: Request) -> list[Said]:
 class Requests:
     """Request n of a run, from the run's seed and n alone."""
 
-    def __init__(self, data: Path, model: Path, out: Path, config: ClarityTraining) -> None:
+    def __init__(
+        self, data: Path, model: Path, hears_as: str, out: Path, config: ClarityTraining
+    ) -> None:
         self.config, self.store, self.model, self.policy = config, data, model, out / POLICY
         entries = [e for e in Store(data).entries if e.split == "train"]
         self.texts: dict[str, list[str]] = {"en": [], "zh": []}
@@ -186,10 +188,15 @@ class Requests:
         if not self.texts:
             raise ValueError(f"{data} holds no English or Mandarin text to say")
         self.people = self._people([e for e in entries if not e.synthetic])
+        own = [v for v in map(Voice.builtin, builtin_names()) if v.model == hears_as]
         self.builtin = {
-            language: [n for n in builtin_names() if Voice.builtin(n).language == language]
+            language: [voice.name for voice in own if voice.language == language]
             for language in self.texts
         }
+        if not own and not self.people:
+            raise ValueError(
+                f"{data} holds nobody's recordings, and the model has no voices of its own"
+            )
 
     def _people(self, entries: Sequence[Entry]) -> dict[str, list[str]]:
         """Speakers by language, a chosen few."""
@@ -218,11 +225,9 @@ class Requests:
         )  # fmt: skip
 
     def _who(self, dice: np.random.Generator, language: str) -> str:
-        builtin = dice.random() < self.config.builtin or not self.people
-        if builtin and self.builtin[language]:
-            return _one(dice, self.builtin[language])
-        if not self.people:
-            return _one(dice, builtin_names())
+        own = self.builtin[language] or sorted(n for names in self.builtin.values() for n in names)
+        if own and (dice.random() < self.config.builtin or not self.people):
+            return _one(dice, own)
         near = self.people.get(language, [])
         if near and dice.random() < self.config.near:
             return _one(dice, near)
@@ -262,8 +267,8 @@ def advantages(said: Sequence[Said], config: ClarityTraining) -> list[list[NDArr
 
 
 def rows_of(said: Sequence[Said], gains: list[list[NDArray[np.float64]]], end: int) -> list[Tensor]:
-    """All takes as one batch: ids [B, P], lengths [B], tokens [B, S], targets [B, S+1] (-1: none), pointer before
-    each [B, S+1], advantage [B, S+1].
+    """All takes as one batch: ids [B, P], lengths [B], tokens [B, S], targets [B, S+1], pointer [B, S+1],
+    advantage [B, S+1].
     """
     rows = [
         (piece.ids, tokens, path, gain)
@@ -273,7 +278,7 @@ def rows_of(said: Sequence[Said], gains: list[list[NDArray[np.float64]]], end: i
     phones, length = max(len(r[0]) for r in rows), max(len(r[1]) for r in rows)
     ids = torch.zeros(len(rows), phones, dtype=torch.long)
     tokens = torch.zeros(len(rows), length, dtype=torch.long)
-    targets = torch.full((len(rows), length + 1), -1)
+    targets = torch.full((len(rows), length + 1), IGNORE)
     pointer = torch.zeros(len(rows), length + 1, dtype=torch.long)
     gain = torch.zeros(len(rows), length + 1)
     for i, (text, codes, path, worth) in enumerate(rows):
@@ -281,24 +286,11 @@ def rows_of(said: Sequence[Said], gains: list[list[NDArray[np.float64]]], end: i
         ids[i, : len(text)] = torch.tensor(text)
         tokens[i, :count] = torch.tensor(codes)
         targets[i, : count + 1] = torch.tensor([*codes, end])
-        pointer[i, 1 : count + 1] = torch.tensor(path)
+        pointer[i, :count] = torch.tensor(path)
+        pointer[i, count:] = path[-1]
         gain[i, : count + 1] = torch.from_numpy(worth)
     lengths = torch.tensor([len(r[0]) for r in rows])
     return [ids, lengths, tokens, targets, pointer, gain]
-
-
-def window(gpt: GPT, pointer: Tensor, phones: int) -> dict[int, Tensor]:
-    """What the watch kept guided heads from while the takes were made: [B, H, S+1, P+S+1] for each layer."""
-    column = torch.arange(phones + pointer.shape[1])
-    low, high = pointer - BACK, pointer + AHEAD
-    near = (column >= low[..., None]) & (column <= high[..., None]) & (column < phones)
-    shut = torch.where(near, 0.0, FAR)
-    made = {}
-    for layer, heads in guided_layers(gpt).items():
-        bias = torch.zeros(len(shut), gpt.config.n_head, *shut.shape[1:])
-        bias[:, heads] = shut[:, None]
-        made[layer] = bias
-    return made
 
 
 def clarity_losses(
@@ -308,8 +300,8 @@ def clarity_losses(
     beside them the entropy of a draw.
     """
     ids, lengths, tokens, targets, pointer, gain = batch
-    bias = window(gpt, pointer, ids.shape[1])
-    live = targets >= 0
+    bias = guided_bias(gpt, pointer, ids.shape[1], None)  # as while the takes were made
+    live = targets != IGNORE
     now = F.log_softmax(gpt(ids, lengths, tokens, None, None, bias)[live] / temperature, -1)
     with torch.no_grad():
         was = before(ids, lengths, tokens, None, None, bias)[live] / temperature
@@ -338,7 +330,7 @@ def train_clarity(
     before.requires_grad_(False)
     run = Run(out, {"gpt": gpt})
     run.resume()
-    requests = Requests(data, folder, out, config)
+    requests = Requests(data, folder, bundle.hears_as, out, config)
     temperature = bundle.config.temperature
     _hand_out(gpt, out)
     takes = _stream(requests, run.step * config.accumulate, max(1, config.workers))

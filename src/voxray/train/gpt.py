@@ -137,16 +137,18 @@ class Sequences:
 
 
 def window_bias(
-    pointer: Tensor, phones: int, heads: list[int], n_head: int, generator: torch.Generator
+    pointer: Tensor, phones: int, heads: list[int], n_head: int, generator: torch.Generator | None
 ) -> Tensor:
     """Additive bias [B, H, S+1, P+S+1]: guided heads see phonemes near the last pointer only.
 
     `pointer` [B, S+1] is the phoneme of the token each row predicts; the window hangs on the one
-    before, jittered by a phoneme, and always holds the right one.
+    before, jittered by a phoneme (without a generator: exactly that of `voxray.watch`), and always holds the right one.
     """
     batch, rows = pointer.shape
     before = F.pad(pointer[:, :-1], (1, 0))
-    jitter = torch.randint(0, 2, (2, batch, rows), generator=generator, device=pointer.device)
+    jitter = torch.zeros(2, batch, rows, dtype=torch.long, device=pointer.device)
+    if generator is not None:
+        jitter = torch.randint(0, 2, jitter.shape, generator=generator, device=pointer.device)
     low = torch.minimum(before - BACK - jitter[0], pointer)
     high = torch.maximum(before + AHEAD + jitter[1], pointer)
     column = torch.arange(phones + rows, device=pointer.device)
@@ -167,7 +169,7 @@ def guided_layers(model: TokenModel) -> dict[int, list[int]]:
 
 
 def guided_bias(
-    model: TokenModel, pointer: Tensor, phones: int, generator: torch.Generator
+    model: TokenModel, pointer: Tensor, phones: int, generator: torch.Generator | None
 ) -> dict[int, Tensor]:
     """`window_bias` for every layer with guided heads; pruned layers hold fewer."""
     kept, n_head = getattr(model.config, "kept_heads", ()), model.config.n_head

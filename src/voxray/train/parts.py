@@ -20,7 +20,7 @@ class Tuning(Config):
     still: tuple[str, ...] = ()  # parts of the generator that stay as they are (of full tuning)
     generator_steps: int = 240
     gpt_steps: int = 240
-    generator_rate: float = 2e-4
+    generator_rate: float = 2e-4  # of our own kind; published models keep their recipe's
     gpt_rate: float = 1e-4
     adapter_rate: float = 1e-3  # adapters start at zero and move faster
     warmup: int = 10

@@ -5,7 +5,7 @@ distance from the prior behind the flow is paid for (VITS, Kim et al. 2021, eq. 
 without the discriminators that made it sharp it would only blur. The posterior is in the pretrained files; those of
 tuned voices have lost it.
 v3, v4: flow matching on the recording's mel, which goes on from a prompt of up to two thirds of it (Lipman et al. 2023,
-eq. 23); a share of the steps learns to make two steps in one (shortcut models, Frans et al. 2024, eq. 4-5). The transformer's
+eq. 23); a share of the steps learns to make two steps in one (shortcut models, Frans et al. 2024). The transformer's
 attention gets adapters; bridge and speaker encoder learn in full; the prior and the vocoder stand still.
 Clips are taken whole, one at a time: nothing is padded, so no mask can be wrong. In: a store of `voice_store`.
 """
@@ -43,7 +43,7 @@ from .parts import Check, Part, Tuning
 from .store import Entry, Store
 from .voice_store import WIDE, WIDE_RATE
 
-RATE = 1e-4  # of the published recipe
+RATE = 1e-4  # of the published recipe, in place of `Tuning.generator_rate`
 TEXT_SCALE = 0.4  # share of it at which the text encoder and its attention learn, as published
 MEL_WEIGHT = 45.0
 SLICE = 32  # frames that are decoded: 0.64 s
