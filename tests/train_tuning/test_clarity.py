@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,8 @@ from voxray.train.clarity import (
     rows_of,
     train_clarity,
 )
+from voxray.train.crowd import Crowd, Take
+from voxray.train.crowd_tokens import Line
 from voxray.train.gpt import guided_bias
 from voxray.train.store import Entry, write_index
 from voxray.watch import Watch, windows_of_rows
@@ -159,6 +161,59 @@ def test_what_is_rewarded_is_learnt(
     train_clarity(data, tmp_path / "run", settings, model)
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     heard = [row["clarity"] for row in rows if row["kind"] == "takes"]
+    assert np.mean(heard[-4:]) > np.mean(heard[:3]) + 0.3
+
+
+def logged(folder: Path) -> Callable[[str], list[dict[str, float]]]:
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return lambda kind: [row for row in rows if row["kind"] == kind]
+
+
+def test_a_crowd_is_resumed_and_gives_a_model(
+    model: Path,
+    data: Path,
+    tmp_path: Path,
+) -> None:
+    settings = SETTINGS.model_copy(update={"crowd": True, "sounded": 4, "learnt": 4})
+    made = train_clarity(data, tmp_path / "run", settings, model)
+    old, new = Bundle.load(model), Bundle.load(made)
+    assert new.phones is not None and new.weights_hash != old.weights_hash
+    states = old.generator.state_dict(), new.generator.state_dict()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    train_clarity(data, tmp_path / "run", settings.model_copy(update={"steps": 3}), model)
+    rows = logged(tmp_path / "run")
+    assert [row["step"] for row in rows("loss")] == [1, 2, 3]
+    takes = rows("takes")
+    assert {"reading", "sampling", "sounding", "hearing", "count"} <= set(takes[0])
+    assert "learning" in takes[1] and {"clarity", "best", "moved", "pace"} <= set(takes[0])
+
+
+def test_what_is_rewarded_is_learnt_in_a_crowd(
+    model: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Even tokens are clear, odd ones are not."""
+    say = Crowd.say
+
+    def planted(crowd: Crowd, given: list[Line], takes: int, seed: int) -> list[list[Take]]:
+        made = say(crowd, given, takes, seed)
+        for line, own in zip(given, made, strict=True):
+            for take in own:
+                for place, phoneme in enumerate(line.spoken):
+                    odd = [
+                        t % 2 for t, p in zip(take.tokens, take.path, strict=True) if p == phoneme
+                    ]
+                    take.odds[place] = -3.0 * float(np.mean(odd)) if odd else -3.0
+        return made
+
+    monkeypatch.setattr(Crowd, "say", planted)
+    settings = SETTINGS.model_copy(
+        update={"steps": 14, "rate": 1e-2, "stay": 0.0, "ema": 0.0, "clip": 10.0, "crowd": True}
+    )
+    train_clarity(data, tmp_path / "run", settings, model)
+    heard = [row["clarity"] for row in logged(tmp_path / "run")("takes")]
     assert np.mean(heard[-4:]) > np.mean(heard[:3]) + 0.3
 
 

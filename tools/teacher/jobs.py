@@ -15,7 +15,7 @@ import csv
 import json
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -127,9 +127,12 @@ class Speaker:
 class Voices:
     """Draws speakers and prosodies among the voices, those kept for tests left out."""
 
-    def __init__(self, names: list[str], rng: random.Random) -> None:
+    def __init__(self, names: list[str], rng: random.Random, only: Sequence[str] = ()) -> None:
         self.rng = rng
         self.names = sorted(n for n in names if n not in TEST_VOICES)
+        self.only = sorted(only)  # unmixed voices, if nobody else is to speak
+        if unknown := set(self.only) - set(self.names):
+            raise ValueError(f"no such voices: {', '.join(sorted(unknown))}")
         self.native = {x: [n for n in self.names if n[0] in NATIVE[x]] for x in LANGUAGES}
         for language, found in self.native.items():
             if {n[1] for n in found} < {"f", "m"}:
@@ -147,6 +150,10 @@ class Voices:
     def speaker(self) -> Speaker:
         """A new speaker."""
         rng, kind = self.rng, self.rng.random()
+        if self.only:
+            voice = rng.choice(self.only)
+            tongue = next(x for x in LANGUAGES if voice[0] in NATIVE[x])
+            return Speaker([(voice, 1.0)], (tongue,), voice[1], True)
         sex, first = rng.choice("fm"), rng.choice(LANGUAGES)
         if kind < ALONE:  # Mandarin has few voices: each is heard more often
             first = rng.choice(("en", "zh", "zh"))
@@ -230,7 +237,9 @@ def work(args: argparse.Namespace) -> None:
         raise ValueError("--count must be positive")
     rng = random.Random(args.seed)
     texts = {x: Texts(x, table, rng) for x, table in tables(args.teacher, args.held)}
-    jobs = draw(Voices(voice_names(args.model), rng), texts, args.count, args.dev, args.seed)
+    jobs = draw(
+        Voices(voice_names(args.model), rng, args.only), texts, args.count, args.dev, args.seed
+    )
     refused = 0
     beside = args.out.with_suffix(".part")
     with beside.open("w", encoding="utf-8") as file:
@@ -252,6 +261,7 @@ if __name__ == "__main__":
     parser.add_argument("--dev", type=int, default=48, help="clips for validation")
     parser.add_argument("--held", type=Path, nargs="*", help="tables of texts that stay out",
                         default=[texts / f"{x}.tsv" for x in LANGUAGES])  # fmt: skip
+    parser.add_argument("--only", nargs="*", default=[], help="these voices alone, unmixed")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)

@@ -61,6 +61,7 @@ def warp(
     factors: Annotated[
         str, typer.Option(help="Speeds at which people's clips are played, too.")
     ] = "0.87,1.15",
+    workers: Annotated[int, typer.Option(min=1, help="Processes that play them.")] = 1,
 ) -> None:
     """Add timbres nobody has: people's aligned clips, faster and slower, as new speakers."""
     if not store.is_dir():
@@ -71,7 +72,7 @@ def warp(
         speeds = [float(word) for word in factors.split(",")]
     except ValueError as error:
         raise ValueError(f"--factors is {factors!r}; it wants numbers: 0.87,1.15") from error
-    added = write_warped(store, output, speeds, lambda entry: not entry.synthetic)
+    added = write_warped(store, output, speeds, lambda entry: not entry.synthetic, workers)
     sys.stdout.write(f"{added} clips of new timbres in {output}\n")
 
 

@@ -35,11 +35,11 @@ def voiced(z: Tensor) -> Tensor:
     return z[:, 2:PITCH_LATENTS].sum(1, keepdim=True) > 0
 
 
-def neutral(rows: int, latents: int, codes: int) -> Tensor:
+def neutral(rows: int, latents: int, codes: int, device: torch.device | None = None) -> Tensor:
     """The correction [B, Z, F + 2] of a voice of which nothing is known: it changes nothing."""
     read = 1 + COMPARED.stop - COMPARED.start + codes
-    correction = torch.zeros(rows, latents, read + 2)
-    correction[..., -2] = 1.0
+    correction = torch.zeros(rows, latents, read + 2, device=device)
+    correction[..., -2].fill_(1.0)
     return correction
 
 

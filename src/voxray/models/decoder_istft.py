@@ -19,7 +19,6 @@ from functools import cache
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from voxray.config import IstftDecoderConfig
@@ -78,8 +77,11 @@ class IstftDecoder(nn.Module):
         x = x + self.pitch_in(torch.stack([height, voiced], dim=2))
         for block, stage in zip(self.blocks, self.stages, strict=True):
             x = stage(block(x, speaker))
-        envelope = self.direct(z).float().reshape(x.shape[0], x.shape[1], -1)  # [B, 2T, 2F]
-        filters = self.filters(self.norm(x)).float()  # [B, 2T, 4F]
+        with torch.autocast(
+            z.device.type, enabled=False
+        ):  # in bf16 levels are half a decibel apart
+            envelope = self.direct(z.float()).reshape(x.shape[0], x.shape[1], -1)  # [B, 2T, 2F]
+            filters = self.filters(self.norm(x.float()))  # [B, 2T, 4F]
         audio = self._filter(envelope, filters, f0.float(), noise.float())
         return DecoderOutput(audio, f0, octaves, voicing)
 
@@ -141,18 +143,17 @@ def _between(bank: Tensor, bins: int) -> Tensor:
 
 
 @cache
-def _inverse(n_fft: int) -> NDArray[np.float32]:
-    """Real and imaginary parts of one frame -> windowed samples, as a matrix [2 F, n_fft].
-
-    Kept as an array: a tensor first made under `torch.inference_mode` could never be trained through.
-    """
+def _inverse(n_fft: int, device: torch.device) -> Tensor:
+    """Real and imaginary parts of one frame -> windowed samples, as a matrix [2 F, n_fft]."""
     turns = np.arange(n_fft // 2 + 1)[:, None] * np.arange(n_fft)[None] % n_fft
     angles = turns * (2 * np.pi / n_fft)
     twice = np.full((n_fft // 2 + 1, 1), 2.0)
     twice[0] = twice[-1] = 1.0
     window = np.hanning(n_fft + 1)[:-1]  # periodic, as torch.hann_window
     both = np.concatenate([twice * np.cos(angles), -twice * np.sin(angles)])
-    return (both * window / n_fft).astype(np.float32)
+    matrix = (both * window / n_fft).astype(np.float32)
+    with torch.inference_mode(False):  # else it could never be trained through
+        return torch.from_numpy(matrix).to(device)
 
 
 def overlap_add(pairs: Tensor, n_fft: int, hop: int) -> Tensor:
@@ -161,7 +162,7 @@ def overlap_add(pairs: Tensor, n_fft: int, hop: int) -> Tensor:
     The function of `torch.istft` with a Hann window; a matrix product has the cheaper backward.
     """
     frames = F.pad(
-        pairs @ torch.from_numpy(_inverse(n_fft)).to(pairs), (0, 0, 0, 1)
+        pairs @ _inverse(n_fft, pairs.device).to(pairs), (0, 0, 0, 1)
     )  # [B, T + 1, n_fft]
     count = frames.shape[1]
     length = (count - 1) * hop + n_fft

@@ -133,7 +133,8 @@ class Generator(nn.Module):
             return heard
         correction = memory.correction
         if correction is None:
-            correction = neutral(*memory.latents.shape[:2], codes.shape[1]).to(memory.latents)
+            rows, latents, _ = memory.latents.shape
+            correction = neutral(rows, latents, codes.shape[1], codes.device)
         return replace(heard, correction=self.correction(correction))
 
     @torch.no_grad()

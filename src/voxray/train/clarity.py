@@ -5,17 +5,20 @@ several times in one voice; the content encoder hears how clear each phoneme of 
 phonemes that came out clearer than in the other takes become likelier, others less: policy gradient with
 advantages relative to the group (Shao et al. 2024, DeepSeekMath, eq. 3, there one for a whole answer), and a divergence
 that keeps the GPT near what it was. Its sound, its voices and its ear stand still. Takes are made by `workers`
-processes with weights a few steps old. Out: the run's GPT, and a model's folder with it, OUT/model.
+processes with weights a few steps old, or in a crowd (`crowd.py`) with the weights as they are: on a GPU, hundreds a second.
+Out: the run's GPT, and a model's folder with it, OUT/model.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import safetensors.torch
@@ -23,17 +26,25 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from voxray.batching import Order, takes_of_many
 from voxray.bundle import Bundle
+from voxray.fitting import fitting
+from voxray.models.generator import Generator
 from voxray.models.gpt import GPT
 from voxray.models.packed import quicken
 from voxray.options import SynthesisOptions
 from voxray.packaged import DEFAULT, home
+from voxray.pieces import Script
 from voxray.pipeline import Pipeline
 from voxray.takes import can_listen
 from voxray.voice import Voice, builtin_names
 
+from .crowd import Clock, Crowd, Take, products
+from .crowd_sound import Timbre
+from .crowd_tokens import Line
+from .feed import place
 from .gpt import IGNORE, guided_bias
 from .label import check_front_end, check_stamp
 from .run import Run, Say, Schedule, Task, fit, silent
@@ -65,6 +76,10 @@ class ClarityTraining(Schedule):
     stay: float = 0.1  # weight of the divergence from the GPT as it was
     spoilt: float = 1.0  # off a take's clarity where the watch found a fault
     fresh: int = 4  # steps after which takes are made with the new weights
+    crowd: bool = False  # all takes of a step at once, in this process; always so on a GPU
+    sounded: int = 64  # takes of a crowd that are sounded at once
+    learnt: int = 128  # takes of a crowd that are learnt from at once
+    longest: int = 150  # phonemes of a piece; a crowd leaves longer ones out
 
 
 @dataclass(frozen=True)
@@ -168,6 +183,64 @@ def say(request: Request) -> list[Said]:
     return said
 
 
+# --- what others get ready for a crowd ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Called:
+    """Who is to be heard: a built-in name, or a speaker of the store."""
+
+    store: Path
+    model: Path
+    name: str
+
+
+def ready(job: Called | Request) -> Timbre | list[Line]:
+    """A voice as arrays, or the pieces of a request's texts; in a worker process."""
+    pipeline = _pipeline(job.model)
+    models = pipeline.models
+    if isinstance(job, Called):
+        voice = fitting(models, _voice(job.store, job.model, job.name))
+        assert isinstance(models.generator, Generator)
+        return Timbre.of(voice, models.generator.config)
+    return [
+        Line(piece.ids, piece.words, voice)
+        for (language, text), voice in zip(job.texts, job.voices, strict=True)
+        for piece in Script(text, pipeline.text, language, 0)
+        if piece.spoken
+    ]
+
+
+def crowded(requests: Requests, first: int, gpt: GPT, clock: Clock) -> Iterator[list[Said]]:
+    """The takes of request `first`, and on, made by a GPT as it is when they are asked for."""
+    config, names = requests.config, requests.names
+    numbers = itertools.count(first)
+    asked = map(requests, numbers)
+    jobs = itertools.chain((Called(requests.store, requests.model, n) for n in names), asked)
+    made = ahead(ready, jobs, max(1, config.workers))
+    timbres = {name: cast(Timbre, next(made)) for name in names}
+    models = Bundle.load(requests.model, precision="float32")
+    crowd = Crowd(models, gpt, timbres, clock, config.sounded)
+    for number in itertools.count(first):
+        with clock.on("reading"):
+            lines = cast("list[Line]", next(made))
+        lines = [line for line in lines if len(line.ids) <= config.longest]
+        takes = crowd.say(lines, config.takes, requests(number).seed)
+        pairs = zip(lines, takes, strict=True)
+        yield [_said(line, own) for line, own in pairs if all(take.tokens for take in own)]
+
+
+def _said(line: Line, takes: Sequence[Take]) -> Said:
+    return Said(
+        line.ids,
+        tuple(line.spoken),
+        [take.tokens for take in takes],
+        [take.path for take in takes],
+        np.stack([take.odds for take in takes]),
+        [take.whole for take in takes],
+    )
+
+
 # --- what is asked for --------------------------------------------------------------------------------------
 
 
@@ -204,9 +277,15 @@ class Requests:
         speakers = sorted({(e.language, e.speaker) for e in entries})
         chosen = dice.permutation(len(speakers))[: self.config.voices]
         people: dict[str, list[str]] = {}
-        for place in sorted(chosen):
-            people.setdefault(speakers[place][0], []).append(speakers[place][1])
+        for language, speaker in (speakers[number] for number in sorted(chosen)):
+            people.setdefault(language, []).append(speaker)
         return people
+
+    @property
+    def names(self) -> list[str]:
+        """All who may be asked to say something."""
+        own = {name for names in self.builtin.values() for name in names}
+        return sorted(own.union(*self.people.values()))
 
     def __call__(self, number: int) -> Request:
         dice = np.random.default_rng((self.config.seed, number))
@@ -314,54 +393,118 @@ def clarity_losses(
     }
 
 
+def losses_by_parts(
+    gpt: GPT, before: GPT, batch: Sequence[Tensor], temperature: float, rows: int
+) -> dict[str, Tensor]:
+    """`clarity_losses` of a batch, so many rows at a time, the like by length; what the backward pass needs is computed
+    anew for each part.
+    """
+    counts = (batch[3] != IGNORE).sum(1)  # [B]
+    order, total = counts.argsort(), int(counts.sum())
+    sums: dict[str, list[Tensor]] = {}
+    for part in order.split(rows):
+        phones, tokens = int(batch[1][part].max()), int(counts[part].max())
+        sizes = phones, None, tokens - 1, tokens, tokens, tokens
+        own = [x[part] if size is None else x[part, :size] for x, size in zip(batch, sizes)]
+        own = [x.to(gpt.head.weight.device) for x in own]
+        losses = checkpoint(clarity_losses, gpt, before, own, temperature, use_reentrant=False)
+        share = int(counts[part].sum()) / total
+        for name, value in cast("dict[str, Tensor]", losses).items():
+            sums.setdefault(name, []).append(share * value)
+    return {name: torch.stack(values).sum() for name, values in sums.items()}
+
+
+def measured(said: Sequence[Said]) -> dict[str, Tensor]:
+    """What the takes of a micro-batch were like: clarity of all and of the best, pace, share with a fault."""
+    clear = np.concatenate([piece.clarity for piece in said])
+    best = np.array([piece.clarity.max() for piece in said])
+    paces = [len(t) / len(p.spoken) for p in said for t in p.tokens]
+    faults = 1 - float(np.mean([w for p in said for w in p.whole]))
+    numbers = {"clarity": clear.mean(), "best": best.mean(), "pace": np.mean(paces)}
+    return {n: torch.tensor(float(v)) for n, v in {**numbers, "faults": faults}.items()}
+
+
 def train_clarity(
     data: Path, out: Path, config: ClarityTraining, model: Path | None = None, tell: Say = silent
 ) -> Path:
     """Train the GPT of a model (default: the built-in one); resumes from `out`. Returns the folder of the new model."""
-    folder = home(model or DEFAULT)
+    folder, device = home(model or DEFAULT), place(config)
     bundle = Bundle.load(folder, precision="float32")
-    if not can_listen(bundle) or not isinstance(bundle.gpt, GPT):
-        raise ValueError(f"the model {bundle.name!r} cannot hear how clearly its GPT speaks")
-    check_stamp(data)
-    check_front_end(f"the weights in {folder}", bundle.fingerprint, bundle.text_pipeline())
-    before = GPT(bundle.gpt.config).eval()
-    before.load_state_dict(bundle.gpt.state_dict())
+    before = _teacher(bundle, folder, data).to(device)
     gpt = copy.deepcopy(before)  # never in training mode: dropout is no part of the policy
     before.requires_grad_(False)
     run = Run(out, {"gpt": gpt})
     run.resume()
     requests = Requests(data, folder, bundle.hears_as, out, config)
-    temperature = bundle.config.temperature
-    _hand_out(gpt, out)
-    takes = _stream(requests, run.step * config.accumulate, max(1, config.workers))
-
-    def losses(number: int) -> dict[str, Tensor]:
-        said: list[Said] = []
-        while not said:
-            said = next(takes)
-        batch = rows_of(said, advantages(said, config), gpt.end)
-        parts = clarity_losses(gpt, before, batch, temperature)
-        clear = np.concatenate([piece.clarity for piece in said])
-        best = np.array([piece.clarity.max() for piece in said])
-        paces = [len(t) / len(p.spoken) for p in said for t in p.tokens]
-        parts["clarity"], parts["best"] = torch.tensor(clear.mean()), torch.tensor(best.mean())
-        parts["pace"] = torch.tensor(float(np.mean(paces)))
-        parts["faults"] = torch.tensor(1 - float(np.mean([w for p in said for w in p.whole])))
-        run.log("takes", **{name: float(parts[name].detach()) for name in parts})
-        return parts
+    crowd, clock = config.crowd or device.type != "cpu", Clock(device)
+    first = run.step * config.accumulate
+    if crowd:
+        takes = crowded(requests, first, gpt, clock)
+    else:
+        _hand_out(gpt, out)
+        takes = _stream(requests, first, max(1, config.workers))
+    heard = _Heard(run, config, gpt, before, bundle.config.temperature, takes, clock, crowd)
 
     def after(step: int) -> None:
-        if (step + 1) % config.fresh == 0:
+        if not crowd and (step + 1) % config.fresh == 0:
             _hand_out(gpt, out)
 
     task = Task(
-        [{"params": list(gpt.parameters())}], losses, {"gain": 1.0, "moved": config.stay},
+        [{"params": list(gpt.parameters())}], heard.losses, {"gain": 1.0, "moved": config.stay},
         after=after, decay=0.0,
     )  # fmt: skip
-    fit(run, task, config, tell)
+    with products("high", device):
+        fit(run, task, config, tell)
     bundle.gpt.load_state_dict(gpt.state_dict())
     bundle.save(out / "model")
     return out / "model"
+
+
+def _teacher(bundle: Bundle, folder: Path, data: Path) -> GPT:
+    """The GPT of a model as it is, plain; ValueError where it cannot learn so from a store."""
+    if not can_listen(bundle) or not isinstance(bundle.gpt, GPT):
+        raise ValueError(f"the model {bundle.name!r} cannot hear how clearly its GPT speaks")
+    check_stamp(data)
+    check_front_end(f"the weights in {folder}", bundle.fingerprint, bundle.text_pipeline())
+    gpt = GPT(bundle.gpt.config).eval()
+    gpt.load_state_dict(bundle.gpt.state_dict())
+    return gpt
+
+
+@dataclass
+class _Heard:
+    """The losses of a run, micro-batch by micro-batch."""
+
+    run: Run
+    config: ClarityTraining
+    gpt: GPT
+    before: GPT
+    temperature: float
+    takes: Iterator[list[Said]]
+    clock: Clock
+    crowd: bool
+    learning: float | None = None  # when it began
+
+    def losses(self, number: int) -> dict[str, Tensor]:
+        """Of the next takes."""
+        seconds = {}
+        if self.learning is not None and self.crowd:  # of the step before, backward and all
+            seconds["learning"] = self.clock.now() - self.learning
+        said: list[Said] = []
+        while not said:
+            said = next(self.takes)
+        self.learning = self.clock.now()
+        batch = rows_of(said, advantages(said, self.config), self.gpt.end)
+        if self.crowd:
+            rows = self.config.learnt
+            parts = losses_by_parts(self.gpt, self.before, batch, self.temperature, rows)
+        else:
+            parts = clarity_losses(self.gpt, self.before, batch, self.temperature)
+        parts.update(measured(said))
+        seconds.update(self.clock.taken())
+        numbers = {name: float(value.detach()) for name, value in parts.items()}
+        self.run.log("takes", **numbers, **seconds, count=float(len(batch[0])))
+        return parts
 
 
 def _stream(requests: Requests, first: int, workers: int) -> Iterator[list[Said]]:

@@ -15,7 +15,8 @@ does: its vectors before quantisation are compared, so that no likeness is bough
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,6 @@ from voxray.models.discriminators import Judgement, SpectralDiscriminators
 from voxray.models.generator import Generator
 from voxray.models.memory import Memory
 from voxray.models.posterior_mel import PITCH_LATENTS, pitch_latents
-from voxray.models.prior import Heard
 
 from .autoencoder import spectral_loss
 from .content import SILENCE
@@ -37,6 +37,7 @@ from .finished import content_parts
 from .listening import Listener, likeness_loss, words_loss
 from .losses import adversarial_loss, discriminator_loss, feature_loss
 from .prior import PriorTraining, guide_loss, mel_error, predict, remember, withheld
+from .replay import Steps
 from .run import Run, Say, Task, fit, silent
 from .segments import Aligned, memory_of, sample_latents
 from .speakers import SpeakerTeacher
@@ -64,6 +65,9 @@ class PolishTraining(PriorTraining):
     true: float = 0.0  # share of rows whose latents are the recording's own
     anchor: float = 0.0  # weight of the prior's own error in log-mel, pitch and voicing
     alone: int = 100  # steps that the discriminators learn alone before they are listened to
+    replay: bool = (
+        False  # on a GPU, steps from a recording; corrected are whole steps, not rows of each
+    )
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,16 @@ class Shares:
 
 
 NONE = Shares()
+PLAIN = 13  # tensors of a batch without corrections
 PITCH_ANCHOR, GUIDE_ANCHOR = 0.4, 0.05  # beside the log-mel's error
+
+
+@dataclass(frozen=True)
+class PolishKind:
+    """What a recorded step does: whether the GAN counts, and whether all rows are corrected ones."""
+
+    heard: bool
+    corrected: bool
 
 
 @dataclass(frozen=True)
@@ -92,13 +105,15 @@ class Expected:
 def expected_latents(
     model: Generator,
     batch: list[Tensor],
-    dice: torch.Generator,
+    dice: torch.Generator | None,
     learn: bool = False,
     spoil: float = 0.0,
     shares: Shares = NONE,
+    correction: Tensor | None = None,
 ) -> Expected:
     """What the prior says of a batch's segments, with their true pitch. Corrected rows and the posterior's own
-    give the prior no gradient: a correction undoes whatever the prior does to be undone.
+    give the prior no gradient: a correction undoes whatever the prior does to be undone. `correction` [B, Z, F + 2]:
+    that of each voice, where it is known.
     """
     with torch.set_grad_enabled(learn and torch.is_grad_enabled()):
         out, speaker, pattern = predict(model, batch, dice, spoil)
@@ -107,7 +122,11 @@ def expected_latents(
         features, memory = model.features(batch[1]), memory_of(batch)
         z = model.detailed(said, features, model.heard(memory))
         if memory is not None and shares.corrected:
-            heard = _calibrated(model, memory, speaker)
+            heard = model.heard(
+                calibrated(model, memory, speaker[..., 0])
+                if correction is None
+                else replace(memory, correction=correction)
+            )
             z = torch.where(
                 _some(z, shares.corrected, dice), model.detailed(said.detach(), features, heard), z
             )
@@ -119,15 +138,14 @@ def expected_latents(
 
 
 @torch.no_grad()
-def _calibrated(model: Generator, memory: Memory, speaker: Tensor) -> Heard | None:
-    """A batch's references with the correction of their voices."""
+def calibrated(model: Generator, memory: Memory, speaker: Tensor) -> Memory:
+    """A batch's references with the correction of their voices [B, G]."""
     with half(speaker.device):
-        memory = model.calibrated(memory, speaker[..., 0], SILENCE)
-    return model.heard(memory)
+        return model.calibrated(memory, speaker, SILENCE)
 
 
 def anchor_loss(
-    model: Generator, batch: list[Tensor], expected: Expected, dice: torch.Generator
+    model: Generator, batch: list[Tensor], expected: Expected, dice: torch.Generator | None
 ) -> Tensor:
     """How far the prior itself is from the recording: log-mel, pitch and voicing, and its attention from the text's
     times.
@@ -139,7 +157,7 @@ def anchor_loss(
     return mel_error(model, expected.said, own) + PITCH_ANCHOR * pitch + GUIDE_ANCHOR * guide
 
 
-def _some(z: Tensor, share: float, dice: torch.Generator) -> Tensor:
+def _some(z: Tensor, share: float, dice: torch.Generator | None) -> Tensor:
     """About so many of the rows of z, [B, 1, 1]."""
     return torch.rand(len(z), 1, 1, generator=dice, device=z.device) < share
 
@@ -158,19 +176,19 @@ def polish_losses(
     model: Generator,
     judge: SpectralDiscriminators,
     batch: list[Tensor],
-    step: int,
+    dice: torch.Generator | None,
     heard: bool,
     learn: bool = False,
     spoil: float = 0.0,
     shares: Shares = NONE,
     anchored: bool = False,
+    correction: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Losses of decoder and discriminators, and the waves [B, N] made; `heard`: the GAN counts; `learn`: the
     prior gets a gradient; `shares`: of rows that are made otherwise; `anchored`: the prior's own error, too.
     """
     wave, f0, band = batch[0], batch[5], batch[6]
-    dice = torch.Generator(wave.device).manual_seed(step)
-    expected = expected_latents(model, batch, dice, learn, spoil, shares)
+    expected = expected_latents(model, batch, dice, learn, spoil, shares, correction)
     source = torch.randn(wave.shape, generator=dice, device=wave.device)
     with half(wave.device):
         made = model.decoder(expected.latents, None, source, f0).audio
@@ -190,65 +208,118 @@ def polish_losses(
     return parts, made
 
 
+class Polishing:
+    """What a run of this part is made of: model and judge, who listens, and what a step asks of them."""
+
+    def __init__(self, folder: Path, model: Generator, config: PolishTraining) -> None:
+        torch.manual_seed(config.seed)  # initial weights of the discriminators only
+        self.config, self.device = config, place(config)
+        self.model = model.to(self.device)
+        self.judge = SpectralDiscriminators(config.discriminators).to(self.device)
+        self.data, self.held = Aligned(folder), Aligned(folder, "dev")
+        remember(folder, model, self.data, self.held)
+        self.learn = config.prior_scale > 0
+        self.slow = (model.prior, model.flow, model.speaker)
+        for part in self.slow:
+            part.requires_grad_(self.learn).eval()  # without dropout, as when speaking
+        self.teacher = _teacher(config, self.data).to(self.device) if config.likeness else None
+        self.listener = _listener(config).to(self.device) if config.words else None
+        self.feed = Feed(self._make, config, self.device)
+
+    def _make(self, number: int) -> list[Tensor]:
+        dice = np.random.default_rng((self.config.seed, number))
+        return self.data.aligned(self.config, dice, self.config.people)
+
+    def _all_losses(
+        self, batch: list[Tensor], dice: torch.Generator | None, heard: bool, shares: Shares,
+        correction: Tensor | None = None,
+    ) -> dict[str, Tensor]:  # fmt: skip
+        config, learn = self.config, self.learn
+        if learn and config.silent:
+            batch = withheld(batch, config.silent, dice)
+        rows, made = polish_losses(
+            self.model, self.judge, batch, dice, heard, learn, config.spoil if learn else 0.0,
+            shares, learn and config.anchor > 0, correction,
+        )  # fmt: skip
+        if self.teacher is not None:
+            rows["likeness"] = likeness_loss(self.teacher, made, batch[8])
+        if self.listener is not None:
+            rows["words"] = words_loss(self.listener, made, batch[0])
+        return rows
+
+    def losses(self, number: int) -> dict[str, Tensor]:
+        """Of micro-batch n."""
+        dice = torch.Generator(self.device).manual_seed(number)
+        shares = Shares(self.config.corrected, self.config.true)
+        return self._all_losses(self.feed(number), dice, number >= self.config.alone, shares)
+
+    @property
+    def steps(self) -> Steps:
+        """The same, to be recorded."""
+        return Steps(self._batch, self._kind, self._losses_of)
+
+    def _kind(self, number: int) -> PolishKind:
+        heard = number >= self.config.alone
+        return PolishKind(heard, heard and _now(number, self.config.corrected))
+
+    def _batch(self, number: int) -> list[Tensor]:
+        batch = self.feed(number)
+        corrected = self._kind(number).corrected
+        return [*batch, _correction(self.model, batch)] if corrected else batch
+
+    def _losses_of(self, batch: list[Tensor], kind: PolishKind) -> dict[str, Tensor]:
+        shares = Shares(1.0 if kind.corrected else 0.0, self.config.true)
+        batch, more = batch[:PLAIN], batch[PLAIN:]
+        return self._all_losses(batch, None, kind.heard, shares, more[0] if more else None)
+
+    def validate(self, run: Run) -> dict[str, float]:
+        """Losses of the held-out clips; a sample for the board."""
+        batch = self.feed.moved(self.held.aligned(self.config, np.random.default_rng(0)))
+        dice = torch.Generator(self.device).manual_seed(0)
+        rows, audio = polish_losses(self.model, self.judge, batch, dice, True)
+        run.hear("polished", audio[0].float().cpu().numpy(), self.model.config.sample_rate)
+        return {"loss": float(rows["spectrum"]), **{k: float(v) for k, v in rows.items()}}
+
+
 def train_polish(
     folder: Path, out: Path, model: Generator, config: PolishTraining, say: Say = silent
 ) -> Generator:
     """Train on a store with tokens and labels; `model` has a trained prior."""
-    torch.manual_seed(config.seed)  # initial weights of the discriminators only
-    device = place(config)
-    model.to(device)
-    judge = SpectralDiscriminators(config.discriminators).to(device)
-    run = Run(out, {"generator": model, "judge": judge})
-    data, held = Aligned(folder), Aligned(folder, "dev")
-    remember(folder, model, data, held)
-    learn = config.prior_scale > 0
-    parts = (model.prior, model.flow, model.speaker)
-    for part in parts:
-        part.requires_grad_(learn).eval()  # without dropout, as when speaking
-    teacher = _teacher(config, data).to(device) if config.likeness else None
-    listener = _listener(config).to(device) if config.words else None
-
-    def make(number: int) -> list[Tensor]:
-        return data.aligned(config, np.random.default_rng((config.seed, number)), config.people)
-
-    feed = Feed(make, config, device)
-    shares = Shares(config.corrected, config.true)
-
-    def losses(number: int) -> dict[str, Tensor]:
-        batch, heard = feed(number), number >= config.alone
-        if learn and config.silent:
-            dice = torch.Generator(device).manual_seed(number + 1)
-            batch = withheld(batch, config.silent, dice)
-        rows, made = polish_losses(
-            model, judge, batch, number, heard, learn, config.spoil if learn else 0.0, shares,
-            learn and config.anchor > 0,
-        )  # fmt: skip
-        if teacher is not None:
-            rows["likeness"] = likeness_loss(teacher, made, batch[8])
-        if listener is not None:
-            rows["words"] = words_loss(listener, made, batch[0])
-        return rows
-
-    def validate() -> dict[str, float]:
-        batch = feed.moved(held.aligned(config, np.random.default_rng(0)))
-        rows, audio = polish_losses(model, judge, batch, 0, True)
-        run.hear("polished", audio[0].float().cpu().numpy(), model.config.sample_rate)
-        return {"loss": float(rows["spectrum"]), **{k: float(v) for k, v in rows.items()}}
-
-    slow = [p for part in parts for p in part.parameters()]
+    own = Polishing(folder, model, config)
+    run = Run(out, {"generator": model, "judge": own.judge})
+    slow = [p for part in own.slow for p in part.parameters()]
     task = Task(
         [
             {"params": list(model.decoder.parameters())},
-            {"params": list(judge.parameters())},
+            {"params": list(own.judge.parameters())},
             {"params": slow, "scale": config.prior_scale},
         ],
-        losses,
+        own.losses,
         _weights(config),
-        validate=validate if held.entries else None,
+        validate=partial(own.validate, run) if own.held.entries else None,
         betas=(0.8, 0.99),
+        steps=own.steps if config.replay else None,
     )
     fit(run, task, config, say)
     return model
+
+
+def _now(number: int, share: float) -> bool:
+    """Whether step `number` is one of those that this share of steps are, evenly spread."""
+    return int((number + 1) * share) > int(number * share)
+
+
+@torch.no_grad()
+def _correction(model: Generator, batch: list[Tensor]) -> Tensor:
+    """The corrections [B, Z, F + 2] of a batch's voices."""
+    memory = memory_of(batch)
+    if memory is None:
+        raise ValueError("corrected: this model looks nothing up in a reference")
+    with half(batch[0].device):
+        speaker = model.speaker_vector(batch[4])
+    correction = calibrated(model, memory, speaker.float()).correction
+    assert correction is not None
+    return correction
 
 
 def _weights(config: PolishTraining) -> dict[str, float]:

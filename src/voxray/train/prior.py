@@ -56,7 +56,7 @@ class PriorTraining(Schedule):
     freeze_text: bool = False  # the prior's text encoder stands still until the loss is flat
 
 
-def withheld(batch: list[Tensor], share: float, dice: torch.Generator) -> list[Tensor]:
+def withheld(batch: list[Tensor], share: float, dice: torch.Generator | None) -> list[Tensor]:
     """A batch with the text of about `share` of its rows replaced by one silence, and no pointer there."""
     ids, lengths, pointer = batch[2], batch[3], batch[7]
     gone = torch.rand(len(ids), generator=dice, device=ids.device) < share  # [B]
@@ -79,7 +79,7 @@ def guide_loss(pattern: Tensor, pointer: Tensor) -> tuple[Tensor, Tensor]:
     return -(mass.clamp_min(1e-4).log() * known).sum() / known.sum().clamp_min(1), hit
 
 
-def loosened(pointer: Tensor, dice: torch.Generator) -> Tensor:
+def loosened(pointer: Tensor, dice: torch.Generator | None) -> Tensor:
     """Pointers [B, T] as a GPT would give them: up to 60 ms early or late, in a quarter of rows none."""
     count, frames = pointer.shape
     at = pointer.device
@@ -100,7 +100,7 @@ def mel_error(model: Generator, ours: Tensor, theirs: Tensor) -> Tensor:
 
 
 def predict(
-    model: Generator, batch: list[Tensor], dice: torch.Generator, spoil: float = 0.0
+    model: Generator, batch: list[Tensor], dice: torch.Generator | None, spoil: float = 0.0
 ) -> tuple[PriorOutput, Tensor, Tensor]:
     """The prior of a batch, speaker vector [B, G, 1], cross-attention [B, H, T, P]."""
     _, tokens, ids, lengths, reference = batch[:5]

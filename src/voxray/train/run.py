@@ -25,6 +25,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from voxray.config import Config
 
+from .replay import Replay, Steps
+
 Say = Callable[[str], None]
 
 
@@ -92,6 +94,7 @@ class Task:
     after: Callable[[int], None] | None = None
     betas: tuple[float, float] = (0.9, 0.98)
     decay: float = 0.01
+    steps: Steps | None = None  # in place of `losses`, of tasks whose steps are to be recorded
 
 
 @dataclass
@@ -133,6 +136,7 @@ class Run:
             optimizer.load_state_dict(state["optimizer"])
             for group in optimizer.param_groups:  # how to step is this run's choice
                 group["fused"] = optimizer.defaults.get("fused")
+                group["capturable"] = optimizer.defaults.get("capturable", False)
         known = ("step", "best", "stale", "joint", "average")
         self.progress = Progress(**{k: state[k] for k in known if k in state})
         places = {name: parameter.device for name, parameter in self.named()}
@@ -244,12 +248,17 @@ def fit(run: Run, task: Task, schedule: Schedule, say: Say = silent) -> None:
     stands; ends with averaged weights.
     """
     groups = [{"scale": 1.0, **group} for group in task.groups]
+    on_gpu = any(p.is_cuda for group in groups for p in group["params"])
     optimizer = torch.optim.AdamW(
-        groups, lr=schedule.rate, betas=task.betas, weight_decay=task.decay, fused=True
-    )
+        groups, lr=schedule.rate, betas=task.betas, weight_decay=task.decay, fused=True,
+        capturable=on_gpu and task.steps is not None,
+    )  # fmt: skip
     run.resume(optimizer)
     run.describe(schedule)
     _freeze(task.later, run.progress.joint)
+    replay = None
+    if task.steps is not None:
+        replay = Replay(task.steps, task.weights, optimizer, schedule.clip, say)
     began = time.monotonic()
     while run.step < schedule.steps:
         spent = (time.monotonic() - began) / schedule.seconds if schedule.seconds else 0.0
@@ -257,7 +266,11 @@ def fit(run: Run, task: Task, schedule: Schedule, say: Say = silent) -> None:
             break
         if task.before is not None:
             task.before(run.step)
-        parts = _one_step(run, task, schedule, optimizer, spent)
+        if replay is None:
+            parts = _one_step(run, task, schedule, optimizer, spent)
+        else:
+            rate = warm(run.step, schedule.steps, schedule.rate, schedule.warmup, spent)
+            parts = replay(run.step, rate)
         if task.after is not None:
             task.after(run.step)
         run.progress.step += 1

@@ -232,7 +232,7 @@ def _pointer(spans: np.ndarray, frames: int) -> np.ndarray:
     return path
 
 
-def spoilt(tokens: Tensor, others: Tensor, share: float, dice: torch.Generator) -> Tensor:
+def spoilt(tokens: Tensor, others: Tensor, share: float, dice: torch.Generator | None) -> Tensor:
     """Tokens [B, S] with about `share` of them replaced in runs of four on average by `others` [B, S]; every
     fourth row stays whole.
     """
@@ -249,7 +249,7 @@ def spoilt(tokens: Tensor, others: Tensor, share: float, dice: torch.Generator) 
 
 
 def sample_latents(
-    model: Generator, wave: Tensor, f0: Tensor, dice: torch.Generator, moved: bool = False
+    model: Generator, wave: Tensor, f0: Tensor, dice: torch.Generator | None, moved: bool = False
 ) -> tuple[Tensor, Tensor]:
     """A draw from the posterior and its log-std, [B, Z, T] each; `moved`: with its network."""
     if not isinstance(model.posterior, MelPosterior):
