@@ -153,6 +153,10 @@ def test_a_model_is_taken_apart_and_trained_on(store: Path, tmp_path: Path) -> N
     stages.run_generator(store, again / "generator", *rows[:2], lambda line: None, *rows[2:])
     log = (again / "generator" / "polish" / "log.jsonl").read_text(encoding="utf-8")
     assert '"words"' in log and '"anchor"' in log
+    replayed = polish.model_copy(update={"replay": True, "words": 0.0})
+    train_polish(store, tmp_path / "replayed", Generator(GENERATOR), replayed)
+    log = (tmp_path / "replayed" / "log.jsonl").read_text(encoding="utf-8")
+    assert '"adversary"' in log and '"anchor"' in log
     assert stages.bundle_runs(again).config.generator == GENERATOR
 
     (tmp_path / "model" / "training.safetensors").unlink()

@@ -84,6 +84,15 @@ def test_prosody_is_native(tool: dict[str, ModuleType]) -> None:
             assert len(first) == 1, "one accent"
 
 
+def test_chosen_voices_speak_alone_in_their_own_language(tool: dict[str, ModuleType]) -> None:
+    chosen = ["zf_one", "bm_two"]
+    voices = tool["jobs"].Voices(VOICES, random.Random(6), chosen)
+    found = {(s.name, s.languages, s.sex) for s in (voices.speaker() for _ in range(40))}
+    assert found == {("zf_one:1", ("zh",), "f"), ("bm_two:1", ("en",), "m")}
+    with pytest.raises(ValueError, match="no such voices: bf_lily"):
+        tool["jobs"].Voices([*VOICES, *TEST_VOICES], random.Random(6), ["bf_lily"])
+
+
 def test_jobs_have_names_of_their_own_and_clips_for_validation(
     tool: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:

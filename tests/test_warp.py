@@ -49,6 +49,22 @@ def test_a_faster_clip_is_a_higher_speaker(store: Path, tmp_path: Path) -> None:
     assert np.array_equal(more.audio(first), Store(store).audio(Store(store).entries[0]))
 
 
+def test_clips_without_a_text_move_too_and_workers_change_nothing(
+    store: Path, tmp_path: Path
+) -> None:
+    row = {"name": "a.wav", "ids": [77], "spans": [[0, 100]]}
+    (store / "labels_people.jsonl").write_text("")
+    (store / "labels_untold.jsonl").write_text(json.dumps(row) + "\n")
+    for name, workers in (("one", 1), ("two", 2)):
+        assert write_warped(store, tmp_path / name, [0.8, 1.25], lambda entry: True, workers) == 2
+    one, two = (Store(tmp_path / name) for name in ("one", "two"))
+    assert one.entries == two.entries and np.array_equal(one.wave, two.wave)
+    untold = read_labels(tmp_path / "one", ("labels_untold.jsonl",))
+    assert list(untold) == ["a.wav", "a.wav@0.8", "a.wav@1.25"]
+    assert untold["a.wav@1.25"].spans.tolist() == [[0, 80]]
+    assert not read_labels(tmp_path / "one", ("labels_people.jsonl",))
+
+
 def test_a_factor_that_leaves_no_voice_is_refused(store: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="between"):
         write_warped(store, tmp_path / "more", [3.0], lambda entry: True)

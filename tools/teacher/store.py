@@ -24,7 +24,7 @@ import torch
 from voxray.audio import speech_gain
 from voxray.text import Phoneme, Phonemes
 from voxray.train.align import teacher_spans
-from voxray.train.label import FRAME, WORST_MATCH
+from voxray.train.label import FRAME, PEOPLE, TEACHER, UNTOLD, WORST_MATCH
 from voxray.train.pitch import f0_track
 from voxray.train.prepare import LONGEST
 from voxray.train.store import RATE, TOKEN, Entry, Store, write_index
@@ -33,7 +33,7 @@ from voxray.train.workers import ahead
 SHORTEST = 0.5  # seconds; a teacher's clip of one word is short, but whole
 COLUMNS = {"name", "speaker", "language", "text", "split", "symbols", "ids", "items"}
 SECONDS_PER_FRAME = 0.025
-LABELS = ("labels.jsonl", "labels_people.jsonl")
+LABELS = (TEACHER, PEOPLE, UNTOLD)
 
 
 @dataclass(frozen=True)

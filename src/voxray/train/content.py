@@ -23,7 +23,7 @@ from voxray.tokens.content import ContentEncoder, Readout
 from voxray.tokens.quantiser import Quantiser
 
 from .feed import Feed, half, place
-from .label import FRAME, Label, check_stamp, levels, read_labels
+from .label import FRAME, PEOPLE, Label, check_stamp, levels, read_labels
 from .run import Run, Say, Schedule, Task, fit, silent
 from .store import Entry, Store
 
@@ -93,7 +93,7 @@ class Frames:
     def __init__(self, folder: Path, width: int) -> None:
         self.store = Store(folder)
         self.exact = read_labels(folder)
-        self.labels = {**read_labels(folder, ("labels_people.jsonl",)), **self.exact}
+        self.labels = {**read_labels(folder, (PEOPLE,)), **self.exact}
         self.hidden = self.store.array("hidden.f16", "float16", FRAME, width)
         self.f0 = self.store.array("f0.f16", "float16", 240)
 

@@ -22,7 +22,7 @@ from voxray.models.token_model import TokenModel
 from voxray.sites import record
 
 from .feed import Feed, half, place
-from .label import Label, check_stamp, read_labels
+from .label import PEOPLE, TEACHER, Label, check_stamp, read_labels
 from .run import Run, Say, Schedule, Task, fit, silent
 from .store import Entry, Store
 
@@ -74,7 +74,7 @@ class Sequences:
     def __init__(self, folder: Path, split: str = "train") -> None:
         self.store = Store(folder)
         self.tokens = self.store.array("tokens.i16", "int16", 960)
-        self.labels = read_labels(folder, ("labels.jsonl", "labels_people.jsonl"))
+        self.labels = read_labels(folder, (TEACHER, PEOPLE))
         self.entries = [e for e in self.store.entries if e.split == split and e.name in self.labels]
         self.people = [e for e in self.entries if not e.synthetic]
         self.synthetic = [e for e in self.entries if e.synthetic]

@@ -22,6 +22,8 @@ from .store import Entry, Store
 
 FRAME = 480  # samples per label frame
 STAMP = "text.json"  # which front end read a store's texts
+TEACHER, PEOPLE = "labels.jsonl", "labels_people.jsonl"  # exact times, and aligned by force
+UNTOLD = "labels_untold.jsonl"  # clips of people that nobody could align: one silence for a text
 WORST_MATCH = 1.2  # of 2.0: mean score of a Needleman-Wunsch column
 
 
@@ -121,27 +123,32 @@ def align_people(
     pauses: list[int],
     least: float = -2.5,
 ) -> dict[str, int]:
-    """Force-align clips without exact times; `labels_people.jsonl`. Poor matches are left out.
+    """Force-align clips without exact times; `labels_people.jsonl`. Poor matches, and clips without a text, go to
+    `labels_untold.jsonl`: of their voices the generator learns all the same.
 
     `scores` holds log-probabilities [T, symbols] at 50 Hz of each clip; `least` is the worst mean accepted.
     """
     store, text = Store(folder), TextPipeline()
     report: Counter[str] = Counter()
-    beside = folder / "labels_people.jsonl.part"
-    with beside.open("w", encoding="utf-8") as file:
+    told, untold = (folder / f"{name}.part" for name in (PEOPLE, UNTOLD))
+    with told.open("w", encoding="utf-8") as file, untold.open("w", encoding="utf-8") as rest:
         for entry in store.entries:
-            if entry.name not in scores or not entry.text:
+            if entry.name not in scores:
                 continue
-            ids = closed(text(entry.text, entry.language)).ids  # type: ignore[arg-type]
-            log_probs = scores[entry.name]
-            if not 2 <= len(ids) <= len(log_probs) // 2:
-                report["text too long for the sound"] += 1
-                continue
-            labels = [silence if i in pauses else i for i in ids]
-            spans, score = forced_spans(log_probs, labels, silence, levels(store, entry))
-            report["aligned" if score >= least else "sound and text differ"] += 1
+            ids = closed(text(entry.text, entry.language)).ids if entry.text else []  # type: ignore[arg-type]
+            log_probs, score = scores[entry.name], -np.inf
+            if 2 <= len(ids) <= len(log_probs) // 2:
+                labels = [silence if i in pauses else i for i in ids]
+                spans, score = forced_spans(log_probs, labels, silence, levels(store, entry))
+                report["aligned" if score >= least else "sound and text differ"] += 1
+            else:
+                report["text too long for the sound" if ids else "no text"] += 1
             if score >= least:
                 row = {"name": entry.name, "ids": ids, "spans": spans.tolist(), "score": score}
                 file.write(json.dumps(row) + "\n")
-    beside.replace(folder / "labels_people.jsonl")
+            else:
+                row = {"name": entry.name, "ids": [silence], "spans": [[0, len(log_probs)]]}
+                rest.write(json.dumps(row) + "\n")
+    told.replace(folder / PEOPLE)
+    untold.replace(folder / UNTOLD)
     return dict(report)

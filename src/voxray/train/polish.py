@@ -313,7 +313,7 @@ def _now(number: int, share: float) -> bool:
 def _correction(model: Generator, batch: list[Tensor]) -> Tensor:
     """The corrections [B, Z, F + 2] of a batch's voices."""
     memory = memory_of(batch)
-    if memory is None:
+    if memory is None or not model.config.retrieval:
         raise ValueError("corrected: this model looks nothing up in a reference")
     with half(batch[0].device):
         speaker = model.speaker_vector(batch[4])

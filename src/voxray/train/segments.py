@@ -16,7 +16,7 @@ from voxray.models.memory import Memory
 from voxray.models.posterior_mel import LinearLatents, MelPosterior
 
 from .feed import half
-from .label import read_labels
+from .label import PEOPLE, TEACHER, UNTOLD, read_labels
 from .said import SAID
 from .speakers import speaker_targets
 from .store import Entry, Store
@@ -83,7 +83,7 @@ class Aligned(Segments):
     def __init__(self, folder: Path, split: str = "train") -> None:
         super().__init__(folder, split)
         self.tokens = self.store.array("tokens.i16", "int16", 960)
-        self.labels = read_labels(folder, ("labels.jsonl", "labels_people.jsonl"))
+        self.labels = read_labels(folder, (UNTOLD, TEACHER, PEOPLE))
         self.entries = [e for e in self.entries if e.name in self.labels]
         people: dict[str, list[Entry]] = {}
         for entry in self.entries:

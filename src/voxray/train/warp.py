@@ -18,11 +18,10 @@ import numpy as np
 
 from voxray.audio import resample
 
-from .label import STAMP, read_labels
+from .label import PEOPLE, STAMP, TEACHER, UNTOLD, Label, read_labels
 from .store import RATE, TOKEN, Entry, Store, write_index
 from .workers import ahead
 
-LABELS = "labels_people.jsonl"
 STEPS = 1000  # resolution of a factor
 
 
@@ -38,48 +37,55 @@ def write_warped(
     """
     if any(not 0.5 <= factor <= 2.0 for factor in factors):
         raise ValueError(f"factors are {list(factors)}; between 0.5 and 2 a voice stays a voice")
-    if not (folder / LABELS).is_file():
+    if not (folder / PEOPLE).is_file():
         raise FileNotFoundError(
             f"nobody in {folder} is aligned yet: `voxray train content` or `voxray train restart` comes first"
         )
-    store, labels = Store(folder), read_labels(folder, (LABELS,))
-    f0 = store.array("f0.f16", "float16", 240)
-    entries, rows = list(store.entries), []
+    store = Store(folder)
+    labels = {name: read_labels(folder, (name,)) for name in (PEOPLE, UNTOLD)}
+    entries, position = list(store.entries), store.total
+    rows: dict[str, list[str]] = {name: [] for name in labels}
+    asked = [
+        (entry, factor, name)
+        for factor in factors
+        for entry in store.entries
+        for name, known in labels.items()
+        if wanted(entry) and entry.name in known
+    ]
     out.mkdir(parents=True, exist_ok=True)
-    position, whole = store.total, store.total
     with (out / "wave.i16").open("wb") as waves, (out / "f0.f16").open("wb") as pitches:
-        np.asarray(store.wave[:whole]).tofile(waves)
-        np.asarray(f0[: whole // 240]).tofile(pitches)
-        asked = [
-            (folder, entry, factor)
-            for factor in factors
-            for entry in store.entries
-            if wanted(entry) and entry.name in labels
-        ]
-        for (_, entry, factor), (wave, pitch) in zip(
-            asked, ahead(_moved, asked, workers), strict=True
-        ):
+        np.asarray(store.wave[:position]).tofile(waves)
+        np.asarray(store.array("f0.f16", "float16", 240)[: position // 240]).tofile(pitches)
+        made = ahead(_moved, ((folder, entry, factor) for entry, factor, _ in asked), workers)
+        for (entry, factor, name), (wave, pitch) in zip(asked, made, strict=True):
             wave.tofile(waves)
             pitch.tofile(pitches)
-            name = f"{entry.name}@{factor:g}"
-            moved = replace(
-                entry, name=name, speaker=f"{entry.speaker}@{factor:g}", start=position,
-                samples=len(wave), band_hz=min(RATE // 2, round(entry.band_hz * factor)),
-            )  # fmt: skip
-            entries.append(moved)
+            entries.append(_renamed(entry, factor, position, len(wave)))
             position += len(wave)
-            label, frames = labels[entry.name], len(wave) // 480
-            spans = np.minimum(np.round(label.spans / factor).astype(int), frames)
-            rows.append({"name": name, "ids": label.ids.tolist(), "spans": spans.tolist()})
-    lines = (folder / LABELS).read_text(encoding="utf-8").splitlines()
-    lines += [json.dumps(row) for row in rows]
-    (out / LABELS).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (out / "labels.jsonl").write_bytes((folder / "labels.jsonl").read_bytes())
-    (out / "codebook.npy").write_bytes((folder / "codebook.npy").read_bytes())
-    if (folder / STAMP).is_file():
-        (out / STAMP).write_bytes((folder / STAMP).read_bytes())
+            rows[name].append(_row(labels[name][entry.name], entries[-1], factor))
+    for name, more in rows.items():
+        before = (folder / name).read_text(encoding="utf-8") if (folder / name).is_file() else ""
+        lines = [*before.splitlines(), *more]
+        (out / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    for name in (TEACHER, "codebook.npy", STAMP):
+        if (folder / name).is_file():
+            (out / name).write_bytes((folder / name).read_bytes())
     write_index(out, entries)
-    return len(rows)
+    return len(asked)
+
+
+def _renamed(entry: Entry, factor: float, start: int, samples: int) -> Entry:
+    """The clip of the speaker who is heard at another speed."""
+    return replace(
+        entry, name=f"{entry.name}@{factor:g}", speaker=f"{entry.speaker}@{factor:g}", start=start,
+        samples=samples, band_hz=min(RATE // 2, round(entry.band_hz * factor)),
+    )  # fmt: skip
+
+
+def _row(label: Label, moved: Entry, factor: float) -> str:
+    """A label's line, its times at the new speed."""
+    spans = np.minimum(np.round(label.spans / factor).astype(int), moved.samples // 480)
+    return json.dumps({"name": moved.name, "ids": label.ids.tolist(), "spans": spans.tolist()})
 
 
 @lru_cache(maxsize=1)
