@@ -133,9 +133,21 @@ def test_a_model_is_taken_apart_and_trained_on(store: Path, tmp_path: Path) -> N
 
     again, lines = tmp_path / "again", []
     (store / "hidden.f16").unlink()
+    heard = {name: (store / name).read_bytes() for name in ("tokens.i16", "latents.f16")}
+    people = (store / "labels_people.jsonl").read_text(encoding="utf-8")
     run_restart(store, again, tmp_path / "model", say=lines.append)
-    assert (store / "said.i16").is_file() and (store / "hidden.f16").is_file()
+    assert (store / "said.i16").is_file() and not (store / "hidden.f16").exists()
     assert any("as recorded" in line for line in lines)
+    assert (store / "labels_people.jsonl").read_text(encoding="utf-8") == people
+    tokens = [
+        np.frombuffer(x, "<i2") for x in (heard["tokens.i16"], (store / "tokens.i16").read_bytes())
+    ]
+    assert (tokens[0] == tokens[1]).mean() > 0.9
+    latents = [
+        np.frombuffer(x, "<f2")
+        for x in (heard["latents.f16"], (store / "latents.f16").read_bytes())
+    ]
+    assert np.allclose(*latents, atol=0.02)
     same = stages.bundle_runs(again, "small")
     for part in ("gpt", "generator", "content"):
         known = getattr(first, part).state_dict()

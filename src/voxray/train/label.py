@@ -116,24 +116,41 @@ def levels(store: Store, entry: Entry) -> np.ndarray:
     return 10 * np.log10(np.square(wave).mean(1) + 1e-9)
 
 
+def _lines(path: Path) -> dict[str, str]:
+    """The lines of a file of labels, by clip."""
+    if not path.is_file():
+        return {}
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return {json.loads(line)["name"]: line for line in lines}
+
+
 def align_people(
     folder: Path,
     scores: Mapping[str, np.ndarray],
     silence: int,
     pauses: list[int],
     least: float = -2.5,
+    *,
+    keep: bool = False,
 ) -> dict[str, int]:
     """Force-align clips without exact times; `labels_people.jsonl`. Poor matches, and clips without a text, go to
     `labels_untold.jsonl`: of their voices the generator learns all the same.
 
-    `scores` holds log-probabilities [T, symbols] at 50 Hz of each clip; `least` is the worst mean accepted.
+    `scores` holds log-probabilities [T, symbols] at 50 Hz of each clip; `least` is the worst mean accepted. `keep`: what
+    is in those files already stays as it is.
     """
     store, text = Store(folder), TextPipeline()
     report: Counter[str] = Counter()
     told, untold = (folder / f"{name}.part" for name in (PEOPLE, UNTOLD))
+    before = {name: _lines(folder / name) if keep else {} for name in (PEOPLE, UNTOLD)}
+    known = set().union(*before.values())
+    if known:
+        report["aligned before"] = len(known)
     with told.open("w", encoding="utf-8") as file, untold.open("w", encoding="utf-8") as rest:
+        file.writelines(before[PEOPLE].values())
+        rest.writelines(before[UNTOLD].values())
         for entry in store.entries:
-            if entry.name not in scores:
+            if entry.name not in scores or entry.name in known:
                 continue
             ids = closed(text(entry.text, entry.language)).ids if entry.text else []  # type: ignore[arg-type]
             log_probs, score = scores[entry.name], -np.inf

@@ -13,10 +13,10 @@ from .feed import half
 
 def likeness_loss(teacher: nn.Module, made: Tensor, target: Tensor) -> Tensor:
     """1 - cosine of what the teacher hears in waves [B, N] at 24 kHz and the speakers' targets [B, E]."""
-    return 1.0 - torch.cosine_similarity(teacher(_lowered(made)), target, dim=1).mean()
+    return 1.0 - torch.cosine_similarity(teacher(lowered(made)), target, dim=1).mean()
 
 
-def _lowered(wave: Tensor) -> Tensor:
+def lowered(wave: Tensor) -> Tensor:
     """Waves [B, N] at 24 kHz -> [B, 2 N // 3] at 16 kHz, so that a gradient passes."""
     size = wave.shape[1] // 3 * 3
     spectrum = torch.fft.rfft(wave[:, :size].float())[:, : size // 3 + 1]
@@ -34,7 +34,7 @@ class Listener(nn.Module):
     def forward(self, wave: Tensor) -> Tensor:
         """The vectors that are to be quantised: [B, S, C]."""
         with half(wave.device):
-            return self.quantiser.project(self.encoder(_lowered(wave))).float()
+            return self.quantiser.project(self.encoder(lowered(wave))).float()
 
 
 def words_loss(listener: Listener, made: Tensor, wave: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from which `train gpt` and `train generator` go on.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 from torch import nn
 
@@ -16,16 +17,18 @@ from voxray.config import GeneratorConfig
 from voxray.models.generator import Generator
 from voxray.models.student import Student
 from voxray.packaged import DEFAULT, home
+from voxray.tokens.content import ContentEncoder
 
 from .autoencoder import AutoencoderTraining
-from .content import PAUSE_IDS, SILENCE, ContentTraining, Frames, cache_hidden, write_tokens
+from .content import PAUSE_IDS, SILENCE, ContentTraining
+from .features import ON_GPU, TOGETHER, Ears, write_features
 from .feed import place
 from .gpt import GPTTraining
 from .label import align_people, check_front_end, check_stamp
 from .prior import PriorTraining
 from .run import Run, Say, Schedule, silent
 from .said import SAID, write_said
-from .speakers import embed_speakers
+from .speakers import SpeakerTeacher
 from .store import Store
 from .tuning import training_parts
 
@@ -58,25 +61,24 @@ def run_restart(
             "`voxray train bundle` writes it"
         )
     where = place(Schedule(device=device))
-    heard = (bundle.content, bundle.quantiser, readout, bundle.gpt)
+    ears = Ears(
+        cast(ContentEncoder, bundle.content), bundle.quantiser, readout, bundle.generator.hearing,
+        None if speakers is None else SpeakerTeacher.load(speakers),
+    )  # fmt: skip
+    heard = [ears.content, ears.quantiser, readout, bundle.gpt, ears.hearing, ears.teacher]
     for part in heard:
-        part.to(where)
-    width = bundle.config.content.width
-    if not Store(data).whole("hidden.f16", "float16", 480, width):
-        say("lower blocks of the content encoder, once for every clip")
-        settings = ContentTraining(model=bundle.config.content, device=device)
-        cache_hidden(data, bundle.content, config=settings)
+        if part is not None:
+            part.to(where)
     say("tokens of every clip, and where people say which phoneme")
-    scores = write_tokens(Frames(data, width), bundle.content, bundle.quantiser, readout)
-    for reason, count in sorted(align_people(data, scores, SILENCE, PAUSE_IDS).items()):
+    scores = write_features(data, ears, ON_GPU if where.type != "cpu" else TOGETHER)
+    for reason, count in sorted(align_people(data, scores, SILENCE, PAUSE_IDS, keep=True).items()):
         say(f"people's clips: {reason}: {count}")
     if not Store(data).whole(SAID, "int16", 960):
         same = write_said(data, bundle.gpt, bundle.config.temperature)
         say(f"the GPT says {same:.2f} of the tokens as recorded")
-    if speakers is not None:
-        embed_speakers(data, speakers, Schedule(device=device))
     for part in heard:
-        part.to("cpu")
+        if part is not None:
+            part.to("cpu")
     generator = Generator(config)
     generator.posterior = posterior
     known = {f"posterior.{name}": value for name, value in posterior.state_dict().items()}
