@@ -37,7 +37,7 @@ from family_memory import memories
 from family_models import KIND, PARITY, bundle_of, exactly, random_voice, settings_of  # noqa: E402
 from quality import RESULTS, facts_of_run  # noqa: E402
 
-from voxray import assembly, pacing  # noqa: E402
+from voxray import assembly, job, pacing  # noqa: E402
 from voxray import pipeline as pipeline_module  # noqa: E402
 from voxray.bundle import Bundle  # noqa: E402
 from voxray.models import gpt as gpt_module  # noqa: E402
@@ -78,7 +78,7 @@ class Clock:
     def use(cls, kind: str) -> None:
         """`wall` or `cpu`, for the stages of the pipeline as well."""
         cls.now = staticmethod({"wall": time.perf_counter, "cpu": time.process_time}[kind])
-        for module in (assembly, pacing, pipeline_module):
+        for module in (assembly, job, pacing, pipeline_module):
             module.time = SimpleNamespace(perf_counter=cls.now)  # type: ignore[attr-defined]
 
 

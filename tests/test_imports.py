@@ -34,7 +34,7 @@ RANKS = (
         "interventions",
     }
     | {"watch", "token_pool", "takes", "fitting", "pacing", "options", "assembly"},
-    {"pipeline", "batching", "train", "article"},
+    {"pipeline", "job", "batching", "train", "article"},
     {"engine"},
     {"steer", "explain"},
     {"evaluate", "compress", "forensics"},

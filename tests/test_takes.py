@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from conftest import speechlike
-from voxray import pipeline as pipelines
+from voxray import job as jobs
 from voxray import steer
 from voxray.batching import Order, speak_many
 from voxray.bundle import Bundle
@@ -131,7 +131,7 @@ def test_takes_are_sounded_until_one_is_clear_and_the_best_is_kept() -> None:
 def judged(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Takes are as clear as these numbers say, in turn."""
     given: list[float] = []
-    monkeypatch.setattr(pipelines, "clarity", lambda *asked: given.pop(0))
+    monkeypatch.setattr(jobs, "clarity", lambda *asked: given.pop(0))
     return given
 
 
@@ -181,13 +181,13 @@ def test_sentences_side_by_side_say_the_same(
     )
     pipeline = Pipeline(listening, listening.text_pipeline())
     rows: list[int] = []
-    together = pipelines.advance_together
+    together = jobs.advance_together
 
     def counted(decoders: Any, size: int) -> None:
         rows.append(len([one for one in decoders if not one.done]))
         together(decoders, size)
 
-    monkeypatch.setattr(pipelines, "advance_together", counted)
+    monkeypatch.setattr(jobs, "advance_together", counted)
     asked = check_options({"seed": 4, "max_tokens": 60, "takes": 3})
     made = pipeline.synthesise(text, voice, asked)
     assert rows[0] == 12 and sum(rows) == 15  # four sentences and the fifth, three takes each
@@ -196,7 +196,7 @@ def test_sentences_side_by_side_say_the_same(
     heard = np.concatenate(list(pipeline.stream(text, voice, ahead)))
     assert np.array_equal(heard, made.audio)
     assert [count for count in rows if count] == [3, 6, 6]  # the first sentence is not kept waiting
-    monkeypatch.setattr(pipelines, "SIDE_BY_SIDE", 1)
+    monkeypatch.setattr(jobs, "SIDE_BY_SIDE", 1)
     alone = pipeline.synthesise(text, voice, asked)
     assert np.array_equal(alone.tokens, made.tokens) and alone.takes == made.takes
     assert np.allclose(alone.audio, made.audio, atol=1e-5) and alone.words == made.words

@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .job import Job
+from .options import SynthesisOptions
 from .pieces import Piece
-from .pipeline import Job, Pipeline, SynthesisOptions
+from .pipeline import Pipeline
 from .synthesis import Synthesis
 from .takes import Take
 from .token_pool import advance_together
