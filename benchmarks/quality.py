@@ -41,9 +41,9 @@ HERE = Path(__file__).resolve().parent
 TEXTS, RESULTS = HERE / "texts", HERE / "results"
 BASELINE = RESULTS / "baseline.jsonl"
 SHARED = HERE.parent.parent / "shared"
-ROWS = ("built-in", "zero-shot", "cross-language", "ladder")
+ROWS = ("built-in", "zero-shot", "cross-language", "ladder", "own")
 QUICK = {"sentence": 8, "short": 2, "long": 1, "paragraph": 1}
-QUICK_SPEAKERS, SPEAKERS, LADDER_CLIPS, REAL_CLIPS = 5, 20, 20, 20
+QUICK_SPEAKERS, SPEAKERS, LADDER_CLIPS, REAL_CLIPS, OWN_CLIPS = 5, 20, 20, 20, 12
 LANGUAGES = ("en", "zh")
 
 
@@ -200,8 +200,11 @@ def _takes(
 ) -> Iterator[tuple[str, Iterator[harness.Take]]]:
     options = dict(plan.options, model=plan.model)
     speak = harness.engine_speak
+    known = rows.builtin_references(HERE / "builtin_voices.tsv", pool)
+    if "own" in plan.rows:
+        most = OWN_CLIPS // 4 if plan.seeds == 1 and plan.speakers < SPEAKERS else OWN_CLIPS
+        yield report.OWN, part.left_of(rows.own_speech(known, plan.teacher, most))
     if "built-in" in plan.rows:
-        known = rows.builtin_references(HERE / "builtin_voices.tsv", pool)
         tasks = rows.builtin(plan.lines, plan.seeds, known, options)
         yield "built-in voices", (speak(task) for task in part.left(tasks))
     for name, cross in (("zero-shot", False), ("cross-language", True)):
@@ -230,7 +233,9 @@ def write(
     goals, figures = report.goals_table(made), report.figures_table(report.tabulate(scores))
     print(goals, "\n")
     print(figures)
-    parts = {"Goals": goals, "All figures": figures, "How to read it": _legend()}
+    lengths = report.likeness_by_length(scores)
+    parts = {"Goals": goals, "All figures": figures, "Likeness by length": lengths}
+    parts["How to read it"] = _legend()
     if notes:
         parts["Notes"] = "\n".join(f"- {note}" for note in notes)
     if markdown is not None:
@@ -264,6 +269,7 @@ def _legend() -> str:
 - `similarity J`: (s - impostor) / (same - impostor) by judge J, impostors of the same sex and
   language; `cosine J`: s itself. `identified J`: right among 20 speakers, percent.
 - `lost or repeated`, `added`, `leaked`: percent of clips with such a run (2 words, 3 characters).
+- `own speech`: clips of the very speakers the built-in voices were made from, judged as those are.
 - Brackets: 95 % bootstrap interval over texts.
 - `real: X` are people's recordings of other texts; goals that lean on the teacher compare the texts
   that both have said."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from voxray.evaluate import baseline
-from voxray.evaluate.harness import Score, Task
+from voxray.evaluate.harness import Score, Take, Task
 from voxray.evaluate.sets import Clip, Line, Reference
 
 
@@ -27,6 +27,13 @@ class Part:
                 and _key(task.row, task.line, task.seed) not in self.done
             ):
                 yield task
+
+    def left_of(self, takes: Iterable[Take]) -> Iterator[Take]:
+        """The recordings to judge."""
+        for place, take in enumerate(takes):
+            known = _key(take.task.row, take.task.line, 0) in self.done
+            if place % self.of == self.number and not known:
+                yield take
 
     def clips(self, pairs: Sequence[tuple[Clip, Reference]]) -> Iterator[tuple[Clip, Reference]]:
         """The ladder's recordings to do."""

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from conftest import speechlike
+from voxray import audio
 from voxray.bundle import Bundle
-from voxray.evaluate import baseline
+from voxray.evaluate import baseline, report, rows
 from voxray.evaluate.harness import Score, Task
-from voxray.evaluate.sets import Line
+from voxray.evaluate.sets import Clip, Line, Reference
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="no benchmarks/ beside these tests")
@@ -69,3 +70,39 @@ def test_the_decoders_rung_is_as_long_and_as_loud_as_the_recording(
     assert np.allclose(twice, 2 * made, atol=1e-3 * np.abs(twice).max())
     with pytest.raises(ValueError, match="no latents"):
         tiny.reconstruct(wave, voice)
+
+
+def test_speakers_own_clips_are_judged_from_short_to_long_and_once(
+    parts: ModuleType, tmp_path: Path
+) -> None:
+    clips = []
+    for i in range(10):
+        path, speaker = tmp_path / f"c{i}.wav", "two" if i == 9 else "one"
+        audio.write_audio(path, speechlike(0.5), 16_000)
+        clips.append(Clip(path, "teacher", speaker, "en", 1.0 + i, text="Hi."))
+    reference = Reference("teacher", "one", "en", "f", clips[8], (clips[0],))
+    takes = list(rows.own_speech({"voice": reference}, clips, 4))
+    assert [take.task.line.id for take in takes] == ["one-c0", "one-c2", "one-c4", "one-c6"]
+    assert all(take.task.reference is reference for take in takes)
+    halves = [list(parts.part_of(f"{k}/2", []).left_of(takes)) for k in (0, 1)]
+    assert [[take.task for take in half] for half in halves] == [
+        [take.task for take in takes[k::2]] for k in (0, 1)
+    ]
+
+
+def test_likeness_is_told_by_length() -> None:
+    def said(row: str, seconds: float, similarity: float) -> Score:
+        like = dict.fromkeys(report.JUDGES, similarity)
+        own, other = (dict.fromkeys(report.JUDGES, x) for x in (0.8, 0.3))
+        task = Task(row, Line(f"t{seconds}", "Hi.", "en"), "v")
+        facts = {"similarity": like, "own": own, "impostor": other, "seconds": seconds}
+        return replace(_score(task), identified=dict.fromkeys(report.JUDGES, True), **facts)
+
+    made = [said("built-in", 1.0, 0.4), said("built-in", 12.0, 0.7), said("own speech", 1.1, 0.55)]
+    lines = report.likeness_by_length(made).splitlines()[2:]
+    assert [line.split("|")[1:5] for line in lines] == [
+        [" built-in ", " en ", " 0 to 1.2 ", " 1 "],
+        [" built-in ", " en ", " 9 and more ", " 1 "],
+        [" own speech ", " en ", " 0 to 1.2 ", " 1 "],
+    ]
+    assert [line.split("|")[5].split()[0] for line in lines] == ["0.20", "0.80", "0.50"]

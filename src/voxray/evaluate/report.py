@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from .harness import Score, summarise
 from .metrics import Figure
@@ -17,7 +18,7 @@ from .metrics import Figure
 Key = tuple[str, str, str]  # row, language, kind
 Table = dict[Key, dict[str, Figure]]
 BUILT_IN, ZERO_SHOT, CROSS = "built-in", "zero-shot", "cross-language"
-TEACHER, REAL = "teacher", "real"
+TEACHER, REAL, OWN = "teacher", "real", "own speech"
 PLAIN, LENGTHS = "sentence", ("sentence", "long", "paragraph")
 JUDGES = ("wespeaker", "eres2net")
 ERROR_ROOM = {BUILT_IN: 3.0, ZERO_SHOT: 6.0}  # points above the teacher
@@ -25,6 +26,7 @@ RUN_ROOM = {BUILT_IN: 2.0, ZERO_SHOT: 4.0}
 SIMILARITY = {BUILT_IN: 0.85, ZERO_SHOT: 0.5}
 NATURAL = {BUILT_IN: 3.0, ZERO_SHOT: 2.9}
 IDENTIFIED, LEAKED = 80.0, 1.0
+STEPS = (0.0, 1.2, 2.4, 4.0, 9.0, math.inf)  # seconds of a clip, where likeness is told by length
 CROSS_POINTS, CROSS_SIMILARITY = 3.0, 0.1
 
 
@@ -157,6 +159,28 @@ def figures_table(table: Table) -> str:
         clips = max((figure.count for figure in figures.values()), default=0)
         cells = [_shown(name, figures[name]) if name in figures else "" for name in names]
         lines.append(f"| {row} | {language} | {kind} | {clips} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def likeness_by_length(scores: Sequence[Score]) -> str:
+    """Similarity of clips of like length: short speech is less like anybody, its own speaker included."""
+    lines = ["| row | language | seconds | clips | " + " | ".join(JUDGES) + " |"]
+    lines.append("|---|---|---|" + "---|" * (1 + len(JUDGES)))
+    for row in (BUILT_IN, OWN, ZERO_SHOT):
+        for language in sorted({score.language for score in scores if score.row == row}):
+            for low, high in pairwise(STEPS):
+                clips = [
+                    s for s in scores
+                    if (s.row, s.language) == (row, language) and low <= s.seconds < high
+                ]  # fmt: skip
+                if not clips:
+                    continue
+                figures = summarise(clips)
+                shown = [_shown(n, figures.get(n)) for n in (f"similarity {j}" for j in JUDGES)]
+                span = f"{low:g} to {high:g}" if math.isfinite(high) else f"{low:g} and more"
+                lines.append(
+                    f"| {row} | {language} | {span} | {len(clips)} | {' | '.join(shown)} |"
+                )
     return "\n".join(lines)
 
 

@@ -18,7 +18,7 @@ from ..engine import tts
 from ..voice import Voice, builtin_names
 from . import sets
 from .harness import Take, Task
-from .report import BUILT_IN, CROSS, ZERO_SHOT
+from .report import BUILT_IN, CROSS, OWN, ZERO_SHOT
 from .sets import Clip, Line, Reference
 
 RUNGS = ("ladder: real", "ladder: decoder", "ladder: generator", "ladder: chain")
@@ -148,6 +148,23 @@ def _from_latents(clip: Clip, voice: Voice, cloned: Cloned) -> Any:
 def _once(cloned: Cloned, note: str) -> None:
     if note not in cloned.notes:
         cloned.notes.append(note)
+
+
+def own_speech(known: dict[str, Reference], clips: Sequence[Clip], most: int) -> Iterator[Take]:
+    """What the built-in voices' own speakers said, `most` clips each, from short to long: as like themselves as speech of
+    that length can be.
+    """
+    for reference in known.values():
+        mine = [
+            clip
+            for clip in clips
+            if (clip.corpus, clip.speaker) == (reference.corpus, reference.speaker)
+            and clip.path != reference.clip.path
+        ]
+        mine.sort(key=lambda clip: (clip.seconds, str(clip.path)))
+        for clip in mine[:: max(1, -(-len(mine) // most))]:
+            line = Line(f"{clip.speaker}-{clip.path.stem}", clip.text, clip.language)
+            yield Take(Task(OWN, line, None, reference), clip.wave())
 
 
 def builtin_references(path: Path, pool: Sequence[Reference]) -> dict[str, Reference]:
