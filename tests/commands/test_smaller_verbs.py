@@ -46,6 +46,10 @@ def test_tune(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "no name for a voice" in said(capsys, "tune", "--audio", empty, "--voice", "a/b")
     soundfile.write(empty / "a.wav", np.zeros(48_000), 16_000)
     assert "a.wav is silent" in said(capsys, "tune", "--audio", empty, *options)
+    alone = ["tune", "--audio", empty, *options, "--judges", tmp_path / "none"]
+    for more, told in (([], True), (["--only", "gpt"], False)):  # who hears whether it is like?
+        assert main([str(word) for word in [*alone, *more]]) == 2
+        assert ("will be less like" in capsys.readouterr().err) == told
 
 
 def test_compress(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

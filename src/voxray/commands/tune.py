@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from ..evaluate.fewshot import Outcome
     from ..evaluate.named import NamedJudges
 
+UNHEARD = (
+    "nobody hears whether it sounds like the speaker, so the voice will be less like: "
+    "`python -m voxray.evaluate.fetch` fetches the encoder that does"
+)
 Transcripts = Annotated[
     Path | None,
     typer.Option(help="What they say: .list, .tsv (file, text), or .txt of one recording."),
@@ -65,6 +69,8 @@ def tune(
     out = output or voices_folder().parent / "models" / voice
     parts = 1 if only else 2
     teacher = fetch.teacher(judges_folder or fetch.DEFAULT_FOLDER)
+    if not teacher and only != "gpt":
+        note(UNHEARD)
     settings = Tuning(rank=rank, seed=seed, minutes=limit / parts, teacher=teacher)
     if steps is not None:
         settings = settings.model_copy(update={"generator_steps": steps, "gpt_steps": steps})
