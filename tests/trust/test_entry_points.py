@@ -30,6 +30,7 @@ pytestmark = pytest.mark.usefixtures("records_folder")
 SOURCE = Path(__file__).parents[2] / "src" / "voxray"
 MAKES_SAMPLES = {"synthesise", "PieceDecoder", "AudioStream", "speak_many"}
 MAY = {
+    "job.py",  # what a pipeline does with one request
     "joining.py",  # defines it
     "pipeline.py",
     "article/pipeline.py",  # the same for the textbook model; the engine opens it
