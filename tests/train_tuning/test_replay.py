@@ -89,3 +89,11 @@ def test_a_kind_is_counted_and_rates_are_set() -> None:
     assert replay.taken == {1.0: 3, 2.0: 1} and not replay.recordings
     assert optimizer.param_groups[0]["lr"] == 0.05
     assert not parts["error"].requires_grad
+
+
+def test_a_recorded_step_is_one_micro_batch(tmp_path: Path) -> None:
+    model = nn.Linear(3, 1)
+    task, run = task_of(model, recorded=True), Run(tmp_path / "run", {"line": model})
+    with pytest.raises(ValueError, match="accumulate 1"):
+        fit(run, task, Schedule(steps=2, accumulate=2))
+    assert run.step == 0

@@ -258,6 +258,10 @@ def fit(run: Run, task: Task, schedule: Schedule, say: Say = silent) -> None:
     _freeze(task.later, run.progress.joint)
     replay = None
     if task.steps is not None:
+        if schedule.accumulate != 1 or team.get() is not None:
+            raise ValueError(
+                "replay: a recorded step is one micro-batch of one process: accumulate 1"
+            )
         replay = Replay(task.steps, task.weights, optimizer, schedule.clip, say)
     began = time.monotonic()
     while run.step < schedule.steps:
