@@ -292,10 +292,17 @@ def facts_of_run() -> dict[str, str]:
 
 
 def _processor() -> str:
+    """Its name and what it multiplies with: two of one name can be three times apart."""
+    import torch
+
+    from voxray.models.packed_conv import multiplies_bf16
+
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    name = names[0] if names else platform.machine()
+    skills = [torch.backends.cpu.get_cpu_capability(), *(["bf16"] if multiplies_bf16() else [])]
+    return f"{name} ({', '.join(skills)})"
 
 
 def _checked(rows: str) -> tuple[str, ...]:

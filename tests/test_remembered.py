@@ -98,6 +98,16 @@ def test_people_are_drawn_speaker_by_speaker(data: Aligned) -> None:
     assert {data._drawn(0.0, rng) for _ in range(20)} == {few}
 
 
+def test_favourites_are_drawn_for_their_share(data: Aligned) -> None:
+    few = {entry.name for entry in data.entries if entry.speaker.endswith("/b")}
+    data.favour([next(e.speaker for e in data.entries if e.name in few)], 0.8)
+    rng = np.random.default_rng(0)
+    drawn = [data._drawn(0.0, rng).name in few for _ in range(300)]
+    assert 0.8 < np.mean(drawn) < 0.94  # and a third of the rest
+    with pytest.raises(ValueError, match="no clip of nobody"):
+        data.favour(["nobody"], 0.5)
+
+
 def test_sometimes_there_is_nothing_to_remember(
     data: Aligned, monkeypatch: pytest.MonkeyPatch
 ) -> None:

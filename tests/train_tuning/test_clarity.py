@@ -22,14 +22,12 @@ from voxray.train.clarity import (
     ClarityTraining,
     Request,
     Requests,
-    Said,
-    advantages,
-    rows_of,
     train_clarity,
 )
 from voxray.train.crowd import Crowd, Take
 from voxray.train.crowd_tokens import Line
 from voxray.train.gpt import guided_bias
+from voxray.train.policy import Said, advantages, rows_of
 from voxray.train.store import Entry, write_index
 from voxray.watch import Watch, windows_of_rows
 
@@ -72,16 +70,15 @@ def said(odds: Sequence[Sequence[float]], whole: Sequence[bool] = (True, True)) 
 
 
 def test_what_came_out_clearer_is_credited_to_its_tokens() -> None:
-    config = ClarityTraining(whole=0.0)
-    first, second = advantages([said([[0.0, -1.0, -1.0], [-2.0, -1.0, -1.0]])], config)[0]
+    first, second = advantages([said([[0.0, -1.0, -1.0], [-2.0, -1.0, -1.0]])], whole=0.0)[0]
     assert np.allclose(first, -second) and len(first) == 8
     assert (
         first[0] > first[3] > first[5] == 0.0
     )  # the phoneme itself, its neighbour, the one behind
     assert first[2] == 0.0 and first[7] == 0.0  # a pause and the end stand for no phoneme
-    both = advantages([said([[0.0, -1.0, -1.0], [-2.0, -1.0, -1.0]])], ClarityTraining())[0]
+    both = advantages([said([[0.0, -1.0, -1.0], [-2.0, -1.0, -1.0]])])[0]
     assert both[0][7] > 0.0 > both[1][7]  # the whole of a take counts as well
-    faulty = advantages([said([[-1.0] * 3, [-1.0] * 3], (True, False))], ClarityTraining())[0]
+    faulty = advantages([said([[-1.0] * 3, [-1.0] * 3], (True, False))])[0]
     assert (faulty[0] > 0).all() and (faulty[1] < 0).all()
 
 
@@ -96,7 +93,7 @@ def test_the_numbers_are_those_of_speaking(model: Path) -> None:
     assert not decoder.redraws and len(decoder.tokens) > 5
     spoken = [p for p, word in enumerate(words) if word >= 0]
     one = Said(tuple(ids), tuple(spoken), [decoder.tokens], [decoder.path], np.zeros((1, 6)), [True])  # fmt: skip
-    batch = rows_of([one], advantages([one], ClarityTraining()), gpt.end)
+    batch = rows_of([one], advantages([one]), gpt.end)
     assert batch[3][0, -1] == gpt.end and batch[4][0, :-1].tolist() == decoder.path
     shut = guided_bias(gpt, batch[4], len(ids), None)
     layer, head = gpt.config.guided_heads[0]

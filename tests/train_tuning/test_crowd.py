@@ -20,8 +20,6 @@ from voxray.sampling import choose, derive, gumbel_noise, normal_noise
 from voxray.takes import odds_said
 from voxray.tokens.content import Readout
 from voxray.tokens.phones import PhoneTable
-from voxray.train import clarity
-from voxray.train.clarity import ClarityTraining, clarity_losses, losses_by_parts
 from voxray.train.crowd import Clock
 from voxray.train.crowd_sound import (
     Group,
@@ -34,6 +32,7 @@ from voxray.train.crowd_sound import (
     speech_gains,
 )
 from voxray.train.crowd_tokens import Line, TokenCrowd, chosen, padded, whole
+from voxray.train.policy import Said, advantages, clarity_losses, losses_by_parts, rows_of
 from voxray.voice import Voice
 from voxray.watch import Watch, WatchOptions
 
@@ -230,14 +229,14 @@ def test_losses_by_parts_are_those_of_the_whole(looking: GPT) -> None:
         [row[:n] for row, n in zip(rows.tolist(), counts)] for rows in (drawn.tokens, drawn.path)
     )
     said = [
-        clarity.Said(
+        Said(
             line.ids, tuple(line.spoken), tokens[2 * n : 2 * n + 2], paths[2 * n : 2 * n + 2],
             np.random.default_rng(n).standard_normal((2, len(line.spoken))).astype(np.float32),
             [True, False],
         )
         for n, line in enumerate(lines())
     ]  # fmt: skip
-    batch = clarity.rows_of(said, clarity.advantages(said, ClarityTraining()), looking.end)
+    batch = rows_of(said, advantages(said), looking.end)
     before = copy.deepcopy(looking)
     looking.zero_grad()
     whole_losses = clarity_losses(looking, before, batch, 0.8)

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from conftest import speechlike
-from voxray.train.prepare import prepare
+from voxray.train.prepare import add_pitch, prepare
 from voxray.train.store import Store
 from voxray.train.workers import ahead
 
@@ -73,3 +73,21 @@ def test_a_store_is_the_same_for_any_number_of_workers(tmp_path: Path) -> None:
     one, two = (Store(tmp_path / f"s{n}") for n in (1, 2))
     assert one.entries == two.entries
     assert np.array_equal(one.wave, two.wave)
+    for n in (1, 2):
+        add_pitch(tmp_path / f"s{n}", workers=n)
+    assert (tmp_path / "s1/f0.f16").read_bytes() == (tmp_path / "s2/f0.f16").read_bytes()
+
+
+def test_a_clip_of_another_folder_with_a_known_name_is_told(tmp_path: Path) -> None:
+    tables = []
+    for folder, text in (("one", "hello"), ("two", "goodbye")):
+        (tmp_path / folder).mkdir()
+        soundfile.write(tmp_path / folder / "0.wav", speechlike(1.0), 16_000)
+        tables.append(tmp_path / folder / "people.tsv")
+        row = f"0.wav\ta\t{text}\ttrain\ten\n"
+        tables[-1].write_text("path\tspeaker\ttext\tsplit\tlanguage\n" + row, encoding="utf-8")
+    report = prepare([*tables, tables[0]], tmp_path / "store")
+    assert report == {"kept": 1, "another clip or text has this name": 1, "listed twice": 1}
+    again = prepare(tables, tmp_path / "store")
+    assert again == {"already there": 1, "another clip or text has this name": 1}
+    assert [entry.text for entry in Store(tmp_path / "store").entries] == ["hello"]

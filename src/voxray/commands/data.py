@@ -23,7 +23,9 @@ def _data() -> None:
 def prepare(
     manifests: Annotated[list[Path], typer.Argument(help="Lists of recordings, .tsv or .list.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where the store goes.")],
-    workers: Annotated[int, typer.Option(min=1, help="Processes that read recordings.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that read recordings and hear their pitch.")
+    ] = 1,
     ray: Annotated[
         str, typer.Option(help="Read on a Ray cluster: `local`, or its address. Extra `ray`.")
     ] = "",
@@ -47,7 +49,7 @@ def prepare(
             return lambda done, of: bar.update(task, completed=done, total=of)
 
         report = run(manifests, output, progress=steps("recordings"), workers=workers, cluster=ray)
-        add_pitch(output, steps("pitch"))
+        add_pitch(output, steps("pitch"), workers)
         labels = label_teacher(output, steps("phonemes"))
     report.update({f"phonemes: {reason}": count for reason, count in labels.items()})
     for reason, count in sorted(report.items()):

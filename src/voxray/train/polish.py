@@ -64,6 +64,8 @@ class PolishTraining(PriorTraining):
     corrected: float = 0.0  # share of rows as corrected by what is known of the voice
     true: float = 0.0  # share of rows whose latents are the recording's own
     anchor: float = 0.0  # weight of the prior's own error in log-mel, pitch and voicing
+    favourites: tuple[str, ...] = ()  # speakers of the store, as built-in voices are
+    favoured: float = 0.5  # share of rows drawn from them, where there are some
     alone: int = 100  # steps that the discriminators learn alone before they are listened to
     replay: bool = (
         False  # on a GPU, steps from a recording; corrected are whole steps, not rows of each
@@ -165,7 +167,7 @@ def _some(z: Tensor, share: float, dice: torch.Generator | None) -> Tensor:
 def _judged(judge: SpectralDiscriminators, wave: Tensor, *, learn: bool) -> list[Judgement]:
     """Judgements of waves [B, N]; unless `learn`, the discriminators' weights get no gradient."""
     wave = wave[:, None]
-    with torch.autocast(wave.device.type, torch.bfloat16, enabled=wave.is_cuda):
+    with half(wave.device):
         if learn:
             return judge(wave)
         fixed = {name: value.detach() for name, value in judge.named_parameters()}
@@ -217,6 +219,8 @@ class Polishing:
         self.model = model.to(self.device)
         self.judge = SpectralDiscriminators(config.discriminators).to(self.device)
         self.data, self.held = Aligned(folder), Aligned(folder, "dev")
+        if config.favourites:
+            self.data.favour(config.favourites, config.favoured)
         remember(folder, model, self.data, self.held)
         self.learn = config.prior_scale > 0
         self.slow = (model.prior, model.flow, model.speaker)

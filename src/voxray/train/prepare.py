@@ -8,11 +8,13 @@ Reading is shared out over processes (`workers`) or over the machines of a Ray c
 from __future__ import annotations
 
 import json
+import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from voxray.audio import read_audio, resample, speech_gain
 
@@ -41,13 +43,12 @@ def prepare(
     out.mkdir(parents=True, exist_ok=True)
     clips = [c for m in manifests for c in read_manifest(m)]
     entries = Store(out).entries if (out / "index.json").exists() else []
-    done = {e.name for e in entries}
     report: Counter[str] = Counter()
     with (out / "wave.i16").open("r+b" if entries else "wb") as file:
         position = sum(e.samples for e in entries)
         file.seek(2 * position)
         file.truncate()
-        reasons = ["already there" if c.name in done else _refusal(c, splits) for c in clips]
+        reasons = _refusals(clips, entries, splits)
         fresh = [c.path for c, reason in zip(clips, reasons, strict=True) if not reason]
         waves = _waves(fresh, workers, cluster)
         for i, (clip, reason) in enumerate(zip(clips, reasons, strict=True)):
@@ -70,8 +71,23 @@ def prepare(
     return dict(report)
 
 
-def _refusal(clip: Clip, splits: Sequence[str]) -> str:
-    return "" if clip.split in splits else f"split {clip.split}"
+def _refusals(clips: Sequence[Clip], entries: Sequence[Entry], splits: Sequence[str]) -> list[str]:
+    """Why each clip is not read, "" if it is. Clips are known by their names, the paths in their manifests; another
+    folder's clip of the same name is told from one that is there by its speaker and text.
+    """
+    known = {e.name: (e.speaker, e.text, "already there") for e in entries}
+    reasons = []
+    for clip in clips:
+        speaker, text, there = known.get(clip.name, ("", "", ""))
+        if there:
+            same = (speaker, text) == (clip.speaker, clip.text)
+            reasons.append(there if same else "another clip or text has this name")
+        elif clip.split not in splits:
+            reasons.append(f"split {clip.split}")
+        else:
+            known[clip.name] = (clip.speaker, clip.text, "listed twice")
+            reasons.append("")
+    return reasons
 
 
 def _waves(
@@ -115,14 +131,22 @@ def _entry(clip: Clip, start: int, samples: int) -> Entry:
     )  # fmt: skip
 
 
-def add_pitch(folder: Path, progress: Callable[[int, int], None] | None = None) -> None:
-    """Write `f0.f16`: Hz every 10 ms, 0 where unvoiced."""
+def add_pitch(
+    folder: Path, progress: Callable[[int, int], None] | None = None, workers: int = 1
+) -> None:
+    """Write `f0.f16`: Hz every 10 ms, 0 where unvoiced; `workers` processes listen."""
     store = Store(folder)
     if store.whole("f0.f16", "float16", 240):
         return
     with store.fill("f0.f16", "float16", 240) as f0:
-        for i, entry in enumerate(store.entries):
-            track = f0_track(store.audio(entry))
+        tracks = ahead(_track, map(store.audio, store.entries), workers)
+        for i, (entry, track) in enumerate(zip(store.entries, tracks, strict=True)):
             f0[entry.start // 240 : entry.start // 240 + len(track)] = track
             if progress:
                 progress(i + 1, len(store.entries))
+
+
+def _track(wave: np.ndarray) -> np.ndarray:
+    if multiprocessing.parent_process() is not None:  # one of several: a core each
+        torch.set_num_threads(1)
+    return f0_track(wave)

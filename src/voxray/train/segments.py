@@ -90,10 +90,22 @@ class Aligned(Segments):
             if not entry.synthetic:
                 people.setdefault(entry.speaker, []).append(entry)
         self.people = list(people.values())
+        self.favourites: list[list[Entry]] = []
+        self.favoured = 0.0  # share of rows drawn from them
         self.taught = speaker_targets(self.store)
         self.latents: np.ndarray | None = None  # [frames, Z], once something is to be remembered
         known = self.store.whole(SAID, "int16", 960)
         self.said = self.store.array(SAID, "int16", 960) if known else None
+
+    def favour(self, speakers: Sequence[str], share: float) -> None:
+        """A share of the rows is drawn from these speakers from now on, each as often as the next; ValueError where the
+        store does not hold one of them.
+        """
+        own = {name: [e for e in self.entries if e.speaker == name] for name in speakers}
+        missing = sorted(name for name, entries in own.items() if not entries)
+        if missing:
+            raise ValueError(f"favourites: the store holds no clip of {', '.join(missing)}")
+        self.favourites, self.favoured = list(own.values()), share
 
     def remember(self, width: int) -> None:
         """Batches hold frames of the reference from now on (`write_latents` comes first)."""
@@ -130,6 +142,8 @@ class Aligned(Segments):
         return np.concatenate(tokens), np.concatenate(latents)
 
     def _drawn(self, people: float, rng: np.random.Generator) -> Entry:
+        if self.favourites and rng.random() < self.favoured:
+            return _one(_one(self.favourites, rng), rng)
         if people and self.people and rng.random() < people:
             return _one(_one(self.people, rng), rng)
         return _one(self.entries, rng)
