@@ -15,6 +15,7 @@ point above zero-shot; 20 minutes a run. Exit 1: a goal was missed.
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 import time
@@ -190,10 +191,10 @@ def _minutes(row: Row) -> str:
 
 
 def settings(
-    quick: bool, rank: int, steps: int, still: str, rate: float, words: float
+    quick: bool, rank: int, steps: int, still: str, rate: float, words: float, more: dict[str, Any]
 ) -> Tuning:  # fmt: skip
     """Of every run."""
-    more: dict[str, Any] = {"still": tuple(filter(None, still.split(",")))}
+    more = {**more, "still": tuple(filter(None, still.split(",")))}
     more |= {"generator_steps": steps, "gpt_steps": steps} if steps else {}
     more |= {"generator_rate": rate} if rate else {}
     more |= {"words": words} if words else {}
@@ -215,6 +216,7 @@ def main(
     still: Annotated[str, typer.Option(help="Parts of the generator not trained: prior,...")] = "",
     rate: Annotated[float, typer.Option(help="The generator's; 0: as `voxray tune`.")] = 0.0,
     words: Annotated[float, typer.Option(help="Weight of its loss; 0: as `voxray tune`.")] = 0.0,
+    set_: Annotated[str, typer.Option("--set", help="Other settings of `Tuning`, as JSON.")] = "{}",
     dev: Annotated[bool, typer.Option("--dev", help="Other speakers, to try settings on.")] = False,
     texts: Annotated[int, typer.Option(help="Sentences that are said.")] = 6,
     shared: Annotated[Path, typer.Option(help="Folder with speech/.")] = comparing.SHARED,
@@ -226,7 +228,7 @@ def main(
     lines = [line for line in sets.read_texts(TEXTS / "en.tsv") if line.kind == "sentence"]
     said = [(line.text, "en") for line in lines[: 2 if quick else texts]]
     judges = NamedJudges(threads=threads)
-    config = settings(quick, rank, steps, still, rate, words)
+    config = settings(quick, rank, steps, still, rate, words, json.loads(set_))
     bench = Bench(said, judges, config, only, home)
     everybody = comparing.people(shared, comparing.DEV if dev else comparing.FEW_SHOT)
     with tempfile.TemporaryDirectory() as temporary:

@@ -45,7 +45,7 @@ def takes_of_many(
 ) -> list[tuple[Piece, list[Take]]]:
     """Every piece of the orders with all of its takes, sounded and listened to (for training)."""
     said: list[tuple[Piece, list[Take]]] = []
-    for job in _ready(pipeline, orders, size):
+    for job in _ready(pipeline, orders, size, every_take=True):
         pieces = [piece for piece in job.pieces or () if piece.spoken]
         for number, piece in enumerate(pieces):
             tries = enumerate(job.decoders[number])
@@ -53,13 +53,15 @@ def takes_of_many(
     return said
 
 
-def _ready(pipeline: Pipeline, orders: Sequence[Order], size: int) -> list[Job]:
-    """Their jobs, with all tokens made."""
+def _ready(
+    pipeline: Pipeline, orders: Sequence[Order], size: int, every_take: bool = False
+) -> list[Job]:
+    """Their jobs, with the tokens of first takes made, or of all."""
     if size < 1:
         raise ValueError(f"the batch size is {size}; need 1 or more")
     jobs = [Job(pipeline, o.text, o.voice, o.options, whole=True) for o in orders]
     for job in jobs:
-        job.prepare()
+        job.prepare(job.takes if every_take else 1)
     with pipeline.lock:
         advance_together([d for job in jobs for own in job.decoders.values() for d in own], size)
     return jobs

@@ -38,7 +38,7 @@ from .voice import Voice
 from .watch import Watch
 
 TOKENS_PER_PHONEME = 14  # nobody speaks more slowly; the limit that keeps a run from going on
-SIDE_BY_SIDE = 12  # rows of a pass of the GPT: sentences times their takes
+SIDE_BY_SIDE = 12  # sentences of a pass of the GPT
 NO_EDITS = PieceIntervention()
 NOTHING_YET: Wave = np.zeros(0, np.float32)  # of a stream among others: who waits may have a turn
 
@@ -68,10 +68,9 @@ class Job:
         self.whole = whole or not self.models.streams or (self.ahead and not self.windowed)
         self.unheard = self.whole or self.ahead  # nobody hears a sentence while it is made
         self.takes = self._takes("takes" in options.model_fields_set)
-        self.most = max(
-            1, SIDE_BY_SIDE // self.takes
-        )  # sentences whose tokens are made in one pass
-        self.group = self.most if whole else 1  # the next time
+        self.group = (
+            SIDE_BY_SIDE if whole else 1
+        )  # sentences whose tokens are made in one pass, next
         self.read: deque[Piece] = deque()  # what is to be said next
         self.script = Script(
             text, pipeline.text, options.language, options.pause_ms, self.models.context
@@ -159,24 +158,25 @@ class Job:
         began = time.perf_counter()
         spoken = [piece for piece in self.read if piece.spoken]
         self.decoders = {
-            number + n: self._token_decoders(piece, number + n) for n, piece in enumerate(spoken)
+            number + n: self._token_decoders(piece, number + n, range(1))
+            for n, piece in enumerate(spoken)
         }
         tries = [one for own in self.decoders.values() for one in own]
         if len(tries) > 1 or self.models.gpt.config.guided_heads:
             with self.lock:
                 advance_together(tries, SIDE_BY_SIDE)
         self.made.spend("tokens", began)
-        self.group = min(2 * self.group, self.most)
+        self.group = min(2 * self.group, SIDE_BY_SIDE)
 
-    def prepare(self) -> None:
-        """Read the text ahead, so that others can make the tokens of its `decoders`."""
+    def prepare(self, takes: int = 1) -> None:
+        """Read the text ahead, so that others can make the tokens of its `decoders`: of so many takes."""
         began = time.perf_counter()
         self.pieces = list(self.script)
         self.made.spend("text", began)
         if self.options.edits is None:
             spoken = (piece for piece in self.pieces if piece.spoken)
             for number, piece in enumerate(spoken):
-                self.decoders[number] = self._token_decoders(piece, number)
+                self.decoders[number] = self._token_decoders(piece, number, range(takes))
 
     def _pause(self, milliseconds: int) -> Iterator[Wave]:
         samples = milliseconds * self.made.rate // 1000
@@ -221,16 +221,31 @@ class Job:
         yield from self._pause(edits.closing_ms)
 
     def _best_take(self, piece: Piece, number: int) -> Take:
-        """Of several takes, their tokens made side by side, the one that is heard to say its text."""
-        decoders = self.decoders.get(number) or self._token_decoders(piece, number)
+        """The take that is heard to say its text. The others' tokens are made, side by side, where the first is not clear."""
+        first = self.decoders.get(number) or self._token_decoders(piece, number, range(1))
+        tokens = self._advance(first)
+        more = 0.0
+
+        def tries() -> Iterator[tuple[int, TokenDecoder]]:
+            nonlocal more
+            yield from enumerate(first)
+            rest = self._token_decoders(piece, number, range(len(first), self.takes))
+            more += self._advance(rest)
+            yield from enumerate(rest, len(first))
+
         began = time.perf_counter()
-        with self.lock:
-            advance_together(decoders, len(decoders))
-        self.made.spend("tokens", began)
-        began = time.perf_counter()
-        best = best_of(enumerate(decoders), lambda one: self.take(piece, number, one[0], one[1]))
-        self.made.spend("audio", began)
+        best = best_of(tries(), lambda one: self.take(piece, number, one[0], one[1]))
+        self.made.timings["tokens"] += tokens + more
+        self.made.spend("audio", began + more)
         return best
+
+    def _advance(self, decoders: list[TokenDecoder]) -> float:
+        """Make all of their tokens; the seconds that it took."""
+        began = time.perf_counter()
+        if decoders:
+            with self.lock:
+                advance_together(decoders, len(decoders))
+        return time.perf_counter() - began
 
     def _said(self, piece: Piece, take: Take) -> Iterator[Wave]:
         """The sound of a take, into the whole."""
@@ -308,8 +323,8 @@ class Job:
         with self.sounding.alone():
             return sound.scout(decoder.tokens)
 
-    def _token_decoders(self, piece: Piece, number: int) -> list[TokenDecoder]:
-        return [self._token_decoder(piece, number, NO_EDITS, take) for take in range(self.takes)]
+    def _token_decoders(self, piece: Piece, number: int, takes: range) -> list[TokenDecoder]:
+        return [self._token_decoder(piece, number, NO_EDITS, take) for take in takes]
 
     def _token_decoder(
         self, piece: Piece, number: int, edits: PieceIntervention, take: int = 0

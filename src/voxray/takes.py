@@ -2,8 +2,8 @@
 
 A generator does not say everything clearly, and how clearly it says a sentence depends on the dice. Who made a take
 can also listen to it: the content encoder hears the sound as it hears any recording, and each phoneme of the text should
-be among what is heard while it is said. `clarity` measures that. Takes are sounded one after another, until one is clear or
-none is left; the clearest is kept. (Samples ranked by a model of their own: Betker 2023, arXiv 2305.07243, there with a
+be among what is heard while it is said. `clarity` measures that. The first take is kept where it is clear; where it is not
+the others are made and sounded one after another, until one is clear or none is left; the clearest is kept. (Samples ranked by a model of their own: Betker 2023, arXiv 2305.07243, there with a
 contrastive model of text and speech.)
 """
 
@@ -24,7 +24,7 @@ from .joining import PieceDecoder, Wave
 from .sampling import derive
 from .tokens.content import ContentEncoder
 
-CLEAR = -0.7  # a take that is so clear is kept as it is
+CLEAR = -1.0  # a take that is so clear is kept as it is
 LEAST = 0.02  # odds of a phoneme that is not heard at all
 SLACK = 1  # tokens that a phoneme may be early or late
 Try = TypeVar("Try")

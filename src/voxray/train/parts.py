@@ -35,6 +35,11 @@ class Tuning(Config):
     likeness: float = (
         2.0  # of what the speaker encoder `teacher` hears, from the speaker's own clips
     )
+    rehearse: int = (
+        2  # rows a step of sentences beyond the clips, that are to stay said (`rehearsal`)
+    )
+    kept: float = 4.0  # there: of the content encoder's distance from what it heard before
+    alike: float = 2.0  # there: as `likeness`
     teacher: str = ""  # resemblyzer's pretrained.pt; without it likeness is not asked for
     ema: float = 0.97
     clip: float = 1.0

@@ -41,13 +41,16 @@ from .label import check_front_end
 from .listening import Listener, likeness_loss, words_loss
 from .parts import Check, Part, Tuning
 from .prior import guide_loss, mel_error, predict, remember
+from .rehearsal import Rehearsed, put_in, rehearsal_losses, rehearse
 from .run import Run, Say, Schedule, silent, warm
 from .segments import Aligned, memory_of, sample_latents
 from .speakers import SPEAKERS, SpeakerTeacher, embed_speakers
+from .store import RATE
 from .tuning_published import check_posterior, published_part, published_posterior
 
 LEAST_HEARD = 40  # tokens, of a segment that a speaker encoder hears: 1.6 s
 TOKEN_SAMPLES = 960  # at 24 kHz
+HEARD_SECONDS = 30.0  # of the voice, when sentences are rehearsed
 TRAINING_FILE = "training.safetensors"  # posterior and readout, beside a bundle's weights
 
 
@@ -131,9 +134,17 @@ def generator_part(bundle: Bundle, store: Path, config: Tuning, check: Check | N
     hears = config.words > 0 and isinstance(bundle.content, ContentEncoder)
     listener = Listener(bundle.content, bundle.quantiser) if hears else None
 
+    again = _Size(config.rehearse, size.segment_tokens, config.max_phones)
+    clips = _rehearsed(bundle, data, config, again, listener)
+
     def losses(number: int) -> dict[str, Tensor]:
-        batch = data.aligned(size, np.random.default_rng((config.seed, number)))
-        return generator_losses(model, batch, number, config.spoil, listener, teacher)
+        rng = np.random.default_rng((config.seed, number))
+        batch = data.aligned(size, rng)
+        parts = generator_losses(model, batch, number, config.spoil, listener, teacher)
+        if clips:
+            batch = put_in(data.aligned(again, rng), clips, again, rng)
+            parts |= rehearsal_losses(model, batch, number, listener, teacher)
+        return parts
 
     def loss_on_held() -> dict[str, float]:
         parts = [
@@ -152,10 +163,24 @@ def generator_part(bundle: Bundle, store: Path, config: Tuning, check: Check | N
         weights["likeness"] = config.likeness
     if model.posterior is not None:
         weights["copy"] = 1.0
+    if clips:
+        weights["kept"] = config.kept
+        weights |= {"alike": config.alike} if teacher is not None else {}
     return Part(
         "generator", model, losses, weights, config.generator_steps, config.generator_rate,
         check or loss_on_held,
     )  # fmt: skip
+
+
+def _rehearsed(
+    bundle: Bundle, data: Aligned, config: Tuning, size: _Size, listener: Listener | None
+) -> list[Rehearsed]:
+    """Sentences beyond the clips, long enough; none where nobody listens whether they stay said."""
+    if listener is None or not size.batch:
+        return []
+    wave = np.concatenate([data.store.audio(entry) for entry in data.entries])
+    clips = rehearse(bundle, data.store, wave[: round(HEARD_SECONDS * RATE)], config.seed)
+    return [clip for clip in clips if len(clip.tokens) >= size.segment_tokens]
 
 
 def _teacher(store: Path, config: Tuning) -> SpeakerTeacher | None:
