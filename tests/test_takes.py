@@ -21,10 +21,11 @@ from voxray.decoding import Dice
 from voxray.engine import check_options, tts
 from voxray.explain.patching import _dice
 from voxray.explain.tracing import trace
+from voxray.job import Job
 from voxray.models.recorded import WORTH
 from voxray.pipeline import Pipeline
 from voxray.sampling import derive
-from voxray.takes import CLEAR, LEAST, Take, best_of, can_listen, clarity, odds_said, seed_of_take
+from voxray.takes import CLEAR, LEAST, Take, can_listen, clarity, odds_said, seed_of_take
 from voxray.tokens.content import Readout
 from voxray.tokens.phones import PHONES_FILE, PhoneTable
 from voxray.voice import Voice
@@ -108,20 +109,10 @@ def take(value: float, *, whole: bool = True) -> Take:
     return Take(0, decoder, None, np.zeros(0, np.float32), value)  # type: ignore[arg-type]
 
 
-def test_takes_are_sounded_until_one_is_clear_and_the_best_is_kept() -> None:
-    values = {"a": take(-1.4), "b": take(-0.5), "c": take(-0.1)}
-    asked: list[str] = []
-
-    def sounded(name: Any) -> Take:
-        asked.append(name)
-        return values[name]
-
-    assert best_of(["a", "b", "c"], sounded) is values["b"]  # type: ignore[arg-type]
-    assert asked == ["a", "b"]
-    poor = {"a": take(-1.2), "b": take(-1.4), "c": take(-0.1, whole=False)}
-    assert best_of(["a", "b", "c"], poor.__getitem__) is poor["a"]  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="no take"):
-        best_of([], sounded)
+def test_a_take_without_fault_is_before_a_clearer_one_with_a_fault() -> None:
+    ranked = sorted([take(-0.1, whole=False), take(-1.4), take(-0.3)], key=lambda one: one.rank)
+    assert [one.clarity for one in ranked] == [-0.1, -1.4, -0.3]
+    assert take(CLEAR).clear and not take(CLEAR - 0.1).clear and not take(-0.1, whole=False).clear
 
 
 # --- in the chain ---------------------------------------------------------------------------------
@@ -161,6 +152,46 @@ def test_the_clearest_take_is_said(listening: Bundle, voice: Voice, judged: list
     assert np.array_equal(heard, second.audio)
 
 
+def test_takes_are_made_beside_the_tokens_of_other_requests(
+    listening: Bundle, voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {4: [-2.0, -1.5, -4.0], 5: [-0.2]}  # by seed
+    seen: list[int] = []
+
+    def heard(odds: np.ndarray, job: Job) -> float:
+        seen.append(job.seed)
+        return given[job.seed][seen.count(job.seed) - 1]
+
+    real = Job.take
+
+    def judged_take(self: Job, *asked: Any) -> Take:
+        made = real(self, *asked)
+        return replace(made, clarity=heard(made.odds, self))
+
+    monkeypatch.setattr(Job, "take", judged_take)
+    pipeline = Pipeline(listening, listening.text_pipeline())
+    ahead = {"max_tokens": 60, "takes": 3, "stream": "equal"}
+    asked = {seed: check_options({**ahead, "seed": seed}) for seed in given}
+    alone = {s: np.concatenate(list(pipeline.stream(TEXT, voice, o))) for s, o in asked.items()}
+    assert (seen.count(4), seen.count(5)) == (3, 1)
+    seen.clear()
+    streams = {s: pipeline.stream(TEXT, voice, o, shared=True) for s, o in asked.items()}
+    chunks: dict[int, list[np.ndarray]] = {seed: [] for seed in given}
+    empty = 0
+    while streams:
+        for seed, stream in list(streams.items()):
+            chunk = next(stream, None)
+            if chunk is None:
+                del streams[seed]
+            else:
+                empty += not len(chunk)
+                chunks[seed].append(chunk)
+    assert (seen.count(4), seen.count(5)) == (3, 1) and empty > 10  # a step at each turn
+    assert len(pipeline.pool) == 0
+    for seed, own in chunks.items():
+        assert np.allclose(np.concatenate(own), alone[seed], atol=1e-5)
+
+
 def test_a_recorded_step_says_the_same(listening: Bundle, voice: Voice) -> None:
     three = check_options({"seed": 4, "max_tokens": 60, "takes": 3})
     made = []
@@ -190,7 +221,14 @@ def test_sentences_side_by_side_say_the_same(
     monkeypatch.setattr(jobs, "advance_together", counted)
     asked = check_options({"seed": 4, "max_tokens": 60, "takes": 3})
     made = pipeline.synthesise(text, voice, asked)
-    assert [n for n in rows if n] == [5, 2, 2, 2, 2, 2]  # first takes; of each that is unclear two more
+    assert [n for n in rows if n] == [
+        5,
+        2,
+        2,
+        2,
+        2,
+        2,
+    ]  # first takes; of each that is unclear two more
     rows.clear()
     ahead = asked.model_copy(update={"stream": "equal"})
     heard = np.concatenate(list(pipeline.stream(text, voice, ahead)))

@@ -31,7 +31,7 @@ from .pieces import Piece, Script
 from .sampling import check_seed, derive
 from .sharing import SharedLock
 from .synthesis import Synthesis
-from .takes import Take, best_of, can_listen, clarity, odds_said, seed_of_take
+from .takes import Take, can_listen, clarity, odds_said, seed_of_take
 from .text import Phonemes, TextPipeline
 from .token_pool import TokenPool, advance_together
 from .voice import Voice
@@ -185,8 +185,8 @@ class Job:
 
     def _speak(self, piece: Piece, number: int) -> Iterator[Wave]:
         edits, chosen = self._edits(piece), 0
-        if self.takes > 1 and self.pool is None:
-            best = self._best_take(piece, number)
+        if self.takes > 1:
+            best = yield from self._best_take(piece, number)
             if not self.edited:
                 yield from self._said(piece, best)
                 return
@@ -220,32 +220,42 @@ class Job:
         self._book(piece, decoder, sound, begun_at - trimmer.lead / self.made.rate)
         yield from self._pause(edits.closing_ms)
 
-    def _best_take(self, piece: Piece, number: int) -> Take:
-        """The take that is heard to say its text. The others' tokens are made, side by side, where the first is not clear."""
-        first = self.decoders.get(number) or self._token_decoders(piece, number, range(1))
-        tokens = self._advance(first)
-        more = 0.0
+    def _best_take(self, piece: Piece, number: int) -> Generator[Wave, None, Take]:
+        """The take that is heard to say its text. The others' tokens are made, side by side, where the first is not clear;
+        nothing comes out between the passes of those with whom tokens are made.
+        """
+        decoders = self.decoders.get(number) or self._token_decoders(piece, number, range(1))
+        made: list[Take] = []
+        while len(made) < self.takes and not (made and made[-1].clear):
+            if len(made) == len(decoders):
+                rest = range(len(decoders), self.takes)
+                decoders = [*decoders, *self._token_decoders(piece, number, rest)]
+            yield from self._finished(decoders[len(made) :])
+            began = time.perf_counter()
+            made.append(self.take(piece, number, len(made), decoders[len(made)]))
+            self.made.spend("audio", began)
+        return max(made, key=lambda take: take.rank)
 
-        def tries() -> Iterator[tuple[int, TokenDecoder]]:
-            nonlocal more
-            yield from enumerate(first)
-            rest = self._token_decoders(piece, number, range(len(first), self.takes))
-            more += self._advance(rest)
-            yield from enumerate(rest, len(first))
-
-        began = time.perf_counter()
-        best = best_of(tries(), lambda one: self.take(piece, number, one[0], one[1]))
-        self.made.timings["tokens"] += tokens + more
-        self.made.spend("audio", began + more)
-        return best
-
-    def _advance(self, decoders: list[TokenDecoder]) -> float:
-        """Make all of their tokens; the seconds that it took."""
-        began = time.perf_counter()
-        if decoders:
+    def _finished(self, decoders: list[TokenDecoder]) -> Iterator[Wave]:
+        """Make all of their tokens; beside those of other requests where there is a pool."""
+        if self.pool is None:
+            began = time.perf_counter()
             with self.lock:
                 advance_together(decoders, len(decoders))
-        return time.perf_counter() - began
+            self.made.spend("tokens", began)
+            return
+        waiting = [Spans(self.lock, one, self.pool, whole=True) for one in decoders]
+        try:
+            for spans in waiting:
+                spans.go_on()
+            for spans in waiting:
+                for begin, end in spans:
+                    if begin == end:
+                        yield NOTHING_YET
+                self.made.timings["tokens"] += spans.seconds
+        finally:
+            for spans in waiting:
+                spans.close()
 
     def _said(self, piece: Piece, take: Take) -> Iterator[Wave]:
         """The sound of a take, into the whole."""

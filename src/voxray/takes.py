@@ -9,9 +9,8 @@ contrastive model of text and speech.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,7 +26,6 @@ from .tokens.content import ContentEncoder
 CLEAR = -1.0  # a take that is so clear is kept as it is
 LEAST = 0.02  # odds of a phoneme that is not heard at all
 SLACK = 1  # tokens that a phoneme may be early or late
-Try = TypeVar("Try")
 SHORTEST = 640  # samples at 16 kHz: one token
 
 
@@ -48,23 +46,14 @@ class Take:
         return not (self.decoder.unmended or self.decoder.cut_off)
 
     @property
+    def clear(self) -> bool:
+        """Whether no other is needed."""
+        return self.whole and self.clarity >= CLEAR
+
+    @property
     def rank(self) -> tuple[bool, float]:
         """Higher is better."""
         return self.whole, self.clarity
-
-
-def best_of(tries: Iterable[Try], sounded: Callable[[Try], Take]) -> Take:
-    """Sound tries until one is clear; the best of those that were sounded."""
-    best: Take | None = None
-    for one in tries:
-        take = sounded(one)
-        if best is None or take.rank > best.rank:
-            best = take
-        if take.whole and take.clarity >= CLEAR:
-            break
-    if best is None:
-        raise ValueError("there is no take")
-    return best
 
 
 def seed_of_take(seed: int, number: int, take: int) -> int:
