@@ -31,6 +31,8 @@ from voxray.train.prepare import add_pitch, prepare
 from voxray.train.prior import PriorTraining
 from voxray.train.refit import RefitTraining, refit_content
 from voxray.train.restart import run_restart
+from voxray.train.run import Schedule
+from voxray.train.speakers import SpeakerTeacher, embed_speakers
 from voxray.train.tuning import training_parts
 from voxray.voice import Voice
 
@@ -186,6 +188,31 @@ def test_words_are_lost_where_another_thing_is_said() -> None:
     other.backward()
     assert wave.grad is not None and bool(wave.grad.abs().sum() > 0)
     assert not any(p.requires_grad for p in listener.parameters())
+
+
+def test_words_of_one_speaker_are_said_in_the_voice_of_another(store: Path, tmp_path: Path) -> None:
+    content = ContentTraining(model=CONTENT, batch_clips=2, crop_frames=60, free_steps=1, **SHORT)
+    stages.run_content(store, tmp_path / "content", content.model_dump_json(), lambda line: None)
+    torch.save(
+        {"model_state": {**SpeakerTeacher().state_dict(), "similarity_weight": torch.ones(1)}},
+        tmp_path / "pretrained.pt",
+    )
+    embed_speakers(store, tmp_path / "pretrained.pt", Schedule())
+    polish = PolishTraining(
+        model=GENERATOR, batch=2, segment_tokens=40, alone=1, words=1.0, likeness=1.0,
+        content=str(tmp_path / "content"), teacher=str(tmp_path / "pretrained.pt"),
+        prior_scale=0.5, anchor=1.0, people=0.5, crossed=2, **SHORT,
+    )  # fmt: skip
+    for name, config in (
+        ("plain", polish),
+        ("recorded", polish.model_copy(update={"replay": True})),
+    ):
+        train_polish(store, tmp_path / name, Generator(GENERATOR), config)
+        rows = (tmp_path / name / "log.jsonl").read_text(encoding="utf-8")
+        assert '"crossed words"' in rows and '"crossed likeness"' in rows
+    deaf = polish.model_copy(update={"words": 0.0})
+    with pytest.raises(ValueError, match="nobody listens"):
+        train_polish(store, tmp_path / "deaf", Generator(GENERATOR), deaf)
 
 
 def test_polishing_for_words_needs_somebody_who_hears_them(store: Path, tmp_path: Path) -> None:

@@ -67,10 +67,7 @@ class IstftDecoder(nn.Module):
         """z [B, Z, T], speaker [B, G] (None: unused), white noise [B, 480 T]; `f0` [B, 2T] Hz overrides."""
         z = self.latents(z).transpose(1, 2)  # [B, T, Z]
         octaves, voicing = read_pitch(z)
-        if f0 is None:
-            smooth = F.avg_pool1d(F.pad(octaves, (2, 2), mode="replicate"), 5, 1)  # over 50 ms
-            f0 = torch.where(voicing > 0, REFERENCE_HZ * 2.0**smooth, torch.zeros(()))
-        f0 = self.f0(f0)  # [B, 2T]
+        f0 = self.f0(_hertz(octaves, voicing) if f0 is None else f0)  # [B, 2T]
         x = self.enter(z).reshape(z.shape[0], 2 * z.shape[1], -1)  # [B, 2T, D]
         voiced = (f0 > 0).float()
         height = torch.log2(f0.clamp_min(30.0) / REFERENCE_HZ) * voiced
@@ -84,6 +81,12 @@ class IstftDecoder(nn.Module):
             filters = self.filters(self.norm(x.float()))  # [B, 2T, 4F]
         audio = self._filter(envelope, filters, f0.float(), noise.float())
         return DecoderOutput(audio, f0, octaves, voicing)
+
+    @staticmethod
+    @torch.no_grad()
+    def sung(z: Tensor) -> Tensor:
+        """The F0 [B, 2T] in Hz that z [B, Z, T] is decoded with; 0 where unvoiced."""
+        return _hertz(*read_pitch(z.transpose(1, 2)))
 
     @torch.no_grad()
     def start_from(self, synthesis: Tensor, centre: Tensor, bank: Tensor) -> None:
@@ -132,6 +135,12 @@ class IstftDecoder(nn.Module):
         pairs = torch.cat([spectrum.real, spectrum.imag], dim=1).transpose(1, 2)  # [B, 2T, 2F]
         with torch.autocast(f0.device.type, enabled=False):
             return overlap_add(pairs, config.n_fft, config.hop)
+
+
+def _hertz(octaves: Tensor, voicing: Tensor) -> Tensor:
+    """F0 [B, 2T] of what latents say of pitch, smoothed over 50 ms."""
+    smooth = F.avg_pool1d(F.pad(octaves, (2, 2), mode="replicate"), 5, 1)
+    return torch.where(voicing > 0, REFERENCE_HZ * 2.0**smooth, torch.zeros(()))
 
 
 def _between(bank: Tensor, bins: int) -> Tensor:

@@ -10,11 +10,13 @@ With `prior_scale` the prior, the flow and the speaker encoder learn along, and 
 has to sound like the reference's speaker to a pretrained speaker encoder (speaker consistency loss, Casanova et
 al. 2022, YourTTS, eq. 1; segments of at least 1.6 s). `anchor` keeps the prior near the recording's latents, its
 pitch and voicing above all: the decoder is given the true ones, so that nothing else holds them. With `words` it has to sound to the content encoder as the recording
-does: its vectors before quantisation are compared, so that no likeness is bought with words.
+does: its vectors before quantisation are compared, so that no likeness is bought with words. `crossed` rows say one speaker's words in
+another's voice (`crossed.py`).
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +34,7 @@ from voxray.models.posterior_mel import PITCH_LATENTS, pitch_latents
 
 from .autoencoder import spectral_loss
 from .content import SILENCE
+from .crossed import crossed, crossed_losses
 from .feed import Feed, half, place
 from .finished import content_parts
 from .listening import Listener, likeness_loss, words_loss
@@ -64,6 +67,7 @@ class PolishTraining(PriorTraining):
     corrected: float = 0.0  # share of rows as corrected by what is known of the voice
     true: float = 0.0  # share of rows whose latents are the recording's own
     anchor: float = 0.0  # weight of the prior's own error in log-mel, pitch and voicing
+    crossed: int = 0  # rows a step, beside the batch, of one speaker's words in another's voice
     favourites: tuple[str, ...] = ()  # speakers of the store, as built-in voices are
     favoured: float = 0.5  # share of rows drawn from them, where there are some
     alone: int = 100  # steps that the discriminators learn alone before they are listened to
@@ -83,6 +87,15 @@ class Shares:
 NONE = Shares()
 PLAIN = 13  # tensors of a batch without corrections
 PITCH_ANCHOR, GUIDE_ANCHOR = 0.4, 0.05  # beside the log-mel's error
+
+
+@dataclass(frozen=True)
+class _Crossing:
+    """The size of the batch that is said in another's voice."""
+
+    batch: int
+    segment_tokens: int
+    max_phones: int
 
 
 @dataclass(frozen=True)
@@ -228,17 +241,29 @@ class Polishing:
             part.requires_grad_(self.learn).eval()  # without dropout, as when speaking
         self.teacher = _teacher(config, self.data).to(self.device) if config.likeness else None
         self.listener = _listener(config).to(self.device) if config.words else None
+        if config.crossed and (self.teacher is None or self.listener is None):
+            raise ValueError("crossed: nobody listens; give `likeness` and `words` a weight")
+        self.words = copy.copy(self.data)  # what is said in another's voice: known to the word
+        self.words.entries = [e for e in self.data.entries if e.synthetic] or self.data.entries
+        self.words.favourites = []
+        self.crossing = _Crossing(config.crossed, config.segment_tokens, config.max_phones)
         self.feed = Feed(self._make, config, self.device)
 
     def _make(self, number: int) -> list[Tensor]:
         dice = np.random.default_rng((self.config.seed, number))
-        return self.data.aligned(self.config, dice, self.config.people)
+        batch = self.data.aligned(self.config, dice, self.config.people)
+        if not self.config.crossed:
+            return batch
+        voices = self.data.aligned(self.crossing, dice, self.config.people)
+        return [*batch, *crossed(self.words.aligned(self.crossing, dice), voices)]
 
     def _all_losses(
         self, batch: list[Tensor], dice: torch.Generator | None, heard: bool, shares: Shares,
         correction: Tensor | None = None,
     ) -> dict[str, Tensor]:  # fmt: skip
         config, learn = self.config, self.learn
+        half_way = len(batch) // 2 if config.crossed else len(batch)
+        batch, others = batch[:half_way], batch[half_way:]
         if learn and config.silent:
             batch = withheld(batch, config.silent, dice)
         rows, made = polish_losses(
@@ -249,6 +274,8 @@ class Polishing:
             rows["likeness"] = likeness_loss(self.teacher, made, batch[8])
         if self.listener is not None:
             rows["words"] = words_loss(self.listener, made, batch[0])
+        if others and self.listener is not None and self.teacher is not None:
+            rows |= crossed_losses(self.model, others, dice, self.listener, self.teacher)
         return rows
 
     def losses(self, number: int) -> dict[str, Tensor]:
@@ -273,7 +300,8 @@ class Polishing:
 
     def _losses_of(self, batch: list[Tensor], kind: PolishKind) -> dict[str, Tensor]:
         shares = Shares(1.0 if kind.corrected else 0.0, self.config.true)
-        batch, more = batch[:PLAIN], batch[PLAIN:]
+        plain = 2 * PLAIN if self.config.crossed else PLAIN
+        batch, more = batch[:plain], batch[plain:]
         return self._all_losses(batch, None, kind.heard, shares, more[0] if more else None)
 
     def validate(self, run: Run) -> dict[str, float]:
@@ -334,6 +362,8 @@ def _weights(config: PolishTraining) -> dict[str, float]:
         "discriminator": 1.0,
     }
     wanted = {"likeness": config.likeness, "words": config.words}
+    if config.crossed:
+        wanted |= {"crossed words": config.words, "crossed likeness": config.likeness}
     if config.prior_scale > 0:
         wanted["anchor"] = config.anchor
     return {**weights, **{name: weight for name, weight in wanted.items() if weight}}
