@@ -21,7 +21,7 @@ from voxray import audio, tts
 from voxray.synthesis import Synthesis
 
 TARGET = Path(__file__).parent / "img" / "alignment.png"
-TEXT = "Every word leaves a trace."
+TEXT = "She keeps her old letters in a wooden box."
 SEED = 3  # of docs/sample.mp3
 HOP = 240  # 10 ms
 TOP_HZ = 8_000
@@ -61,5 +61,5 @@ def _alignment(axes: plt.Axes, speech: Synthesis) -> None:
 
 
 if __name__ == "__main__":
-    voice = sys.argv[1] if len(sys.argv) > 1 else None
+    voice = sys.argv[1] if len(sys.argv) > 1 else "nova"
     draw(tts(sys.argv[2] if len(sys.argv) > 2 else TEXT, voice, seed=SEED), TARGET)
