@@ -243,9 +243,9 @@ class Polishing:
         self.listener = _listener(config).to(self.device) if config.words else None
         if config.crossed and (self.teacher is None or self.listener is None):
             raise ValueError("crossed: nobody listens; give `likeness` and `words` a weight")
-        self.words = copy.copy(self.data)  # what is said in another's voice: known to the word
-        self.words.entries = [e for e in self.data.entries if e.synthetic] or self.data.entries
-        self.words.favourites = []
+        self.spoken = copy.copy(self.data)  # what is said in another's voice: known to the word
+        self.spoken.entries = [e for e in self.data.entries if e.synthetic] or self.data.entries
+        self.spoken.favourites = []
         self.crossing = _Crossing(config.crossed, config.segment_tokens, config.max_phones)
         self.feed = Feed(self._make, config, self.device)
 
@@ -255,7 +255,7 @@ class Polishing:
         if not self.config.crossed:
             return batch
         voices = self.data.aligned(self.crossing, dice, self.config.people)
-        return [*batch, *crossed(self.words.aligned(self.crossing, dice), voices)]
+        return [*batch, *crossed(self.spoken.aligned(self.crossing, dice), voices)]
 
     def _all_losses(
         self, batch: list[Tensor], dice: torch.Generator | None, heard: bool, shares: Shares,
