@@ -6,6 +6,7 @@ and on a busy machine threads that wait for each other take ten times as long.
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
 import warnings
@@ -31,6 +32,8 @@ from voxray.config import (
     SpeakerConfig,
 )
 from voxray.models.calibration import neutral
+from voxray.tokens.content import Readout
+from voxray.tokens.phones import PhoneTable
 from voxray.voice import Voice
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -160,3 +163,14 @@ def records_folder(tmp_path: Path, _own_records: None) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def _quiet_voices() -> None:
     warnings.simplefilter("ignore")
+
+
+@pytest.fixture
+def listening(tiny: Bundle) -> Bundle:
+    """The tiny system with what it hears itself by."""
+    bundle = copy.deepcopy(tiny)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        readout = Readout(bundle.config.content).eval()  # type: ignore[arg-type]
+    bundle.phones = PhoneTable.of(readout, bundle.quantiser.codebook)
+    return bundle

@@ -26,7 +26,6 @@ from voxray.models.recorded import WORTH
 from voxray.pipeline import Pipeline
 from voxray.sampling import derive
 from voxray.takes import CLEAR, LEAST, Take, can_listen, clarity, odds_said, seed_of_take
-from voxray.tokens.content import Readout
 from voxray.tokens.phones import PHONES_FILE, PhoneTable
 from voxray.voice import Voice
 
@@ -37,16 +36,6 @@ TABLE = PhoneTable(NAMES, torch.full((4, 1), 0.9).half())
 
 def listener(codes: list[int]) -> Any:
     return SimpleNamespace(phones=TABLE, encode=lambda wave: torch.tensor(codes))
-
-
-@pytest.fixture
-def listening(tiny: Bundle) -> Bundle:
-    bundle = copy.deepcopy(tiny)
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        readout = Readout(bundle.config.content).eval()  # type: ignore[arg-type]
-    bundle.phones = PhoneTable.of(readout, bundle.quantiser.codebook)
-    return bundle
 
 
 # --- what a code sounds like ----------------------------------------------------------------------

@@ -15,8 +15,6 @@ from conftest import speechlike
 from voxray.bundle import Bundle
 from voxray.decoding import TokenDecoder
 from voxray.sampling import SamplingOptions
-from voxray.tokens.content import Readout
-from voxray.tokens.phones import PhoneTable
 from voxray.train import clarity
 from voxray.train.clarity import (
     ClarityTraining,
@@ -37,13 +35,8 @@ SETTINGS = ClarityTraining(
 
 
 @pytest.fixture
-def model(tiny: Bundle, tmp_path: Path) -> Path:
-    bundle = copy.deepcopy(tiny)
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        readout = Readout(bundle.config.content).eval()  # type: ignore[arg-type]
-    bundle.phones = PhoneTable.of(readout, bundle.quantiser.codebook)
-    bundle.save(tmp_path / "model")
+def model(listening: Bundle, tmp_path: Path) -> Path:
+    listening.save(tmp_path / "model")
     return tmp_path / "model"
 
 

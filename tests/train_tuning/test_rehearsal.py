@@ -13,8 +13,6 @@ import torch
 
 from conftest import speechlike
 from voxray.bundle import Bundle
-from voxray.tokens.content import Readout
-from voxray.tokens.phones import PhoneTable
 from voxray.train import rehearsal
 from voxray.train.rehearsal import Rehearsed, put_in, rehearse
 from voxray.train.segments import Aligned, write_latents
@@ -37,24 +35,13 @@ FEW = Tuning(
 
 
 @pytest.fixture
-def system(tiny: Bundle) -> Bundle:
-    """A bundle that hears itself."""
-    bundle = copy.deepcopy(tiny)
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        readout = Readout(bundle.config.content).eval()  # type: ignore[arg-type]
-    bundle.phones = PhoneTable.of(readout, bundle.quantiser.codebook)
-    return bundle
-
-
-@pytest.fixture
-def store(system: Bundle, tmp_path: Path) -> Path:
+def store(listening: Bundle, tmp_path: Path) -> Path:
     texts = ("she keeps old letters", "nobody knew the way", "we walked home")
     pieces = [
         Slice(f"c{n}", Path("x.wav"), 0.0, np.roll(speechlike(3.0), 4_000 * n), 16_000, text)
         for n, text in enumerate(texts)
     ]
-    return write_store(tmp_path / "store", system, pieces[:2], pieces[2:])
+    return write_store(tmp_path / "store", listening, pieces[:2], pieces[2:])
 
 
 @pytest.fixture
@@ -75,12 +62,12 @@ def planted(count: int = 40) -> Rehearsed:
 
 
 def test_stretches_of_it_replace_the_clips_and_the_speaker_stays(
-    system: Bundle, store: Path
+    listening: Bundle, store: Path
 ) -> None:
     data = Aligned(store)
-    if system.generator.hearing is not None:
-        write_latents(store, system.generator.hearing)
-        data.remember(system.generator.config.prior.latent_channels)
+    if listening.generator.hearing is not None:
+        write_latents(store, listening.generator.hearing)
+        data.remember(listening.generator.config.prior.latent_channels)
     own, clip, size = data.aligned(Size(), np.random.default_rng(1)), planted(), Size()
     batch = put_in(own, [clip], size, np.random.default_rng(2))
     assert [x.shape for x in batch] == [x.shape for x in own]
@@ -97,7 +84,7 @@ def test_stretches_of_it_replace_the_clips_and_the_speaker_stays(
 
 
 def test_a_text_of_too_many_phonemes_is_cut_and_its_rest_points_nowhere(
-    system: Bundle, store: Path
+    listening: Bundle, store: Path
 ) -> None:
     own = Aligned(store).aligned(Size(), np.random.default_rng(1))
     batch = put_in(own, [planted()], Size(max_phones=2), np.random.default_rng(2))
@@ -106,22 +93,22 @@ def test_a_text_of_too_many_phonemes_is_cut_and_its_rest_points_nowhere(
 
 @pytest.mark.usefixtures("few")
 def test_a_model_says_them_in_the_voice_and_says_the_same_again(
-    system: Bundle, tiny: Bundle, store: Path
+    listening: Bundle, tiny: Bundle, store: Path
 ) -> None:
     wave = speechlike(3.0, 24_000)
-    clips = rehearse(system, Store(store), wave, 5)
+    clips = rehearse(listening, Store(store), wave, 5)
     assert clips
     for clip in clips:
         assert len(clip.wave) == 960 * len(clip.tokens) == 240 * len(clip.f0)
         assert len(clip.path) == len(clip.tokens) and clip.path.max() < len(clip.ids)
-    again = rehearse(system, Store(store), wave, 5)
+    again = rehearse(listening, Store(store), wave, 5)
     assert [c.tokens.tolist() for c in again] == [c.tokens.tolist() for c in clips]
     assert rehearse(tiny, Store(store), wave, 5) == []  # it cannot hear itself
 
 
 @pytest.mark.usefixtures("few")
 def test_tuning_keeps_what_is_rehearsed(
-    system: Bundle, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    listening: Bundle, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rehearsal, "can_listen", lambda bundle: True)
     monkeypatch.setattr(
@@ -132,7 +119,7 @@ def test_tuning_keeps_what_is_rehearsed(
         config = FEW.model_copy(
             update={"generator_steps": 24, "kept": weight, "ema": 0.0, "generator_rate": 2e-3}
         )
-        tune(copy.deepcopy(system), store, tmp_path / name, config, only="generator")
+        tune(copy.deepcopy(listening), store, tmp_path / name, config, only="generator")
         log = (tmp_path / name / "generator" / "log.jsonl").read_text(encoding="utf-8")
         losses = [json.loads(line) for line in log.splitlines()]
         kept = [row["kept"] for row in losses if row["kind"] == "generator"]

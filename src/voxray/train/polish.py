@@ -42,7 +42,7 @@ from .losses import adversarial_loss, discriminator_loss, feature_loss
 from .prior import PriorTraining, guide_loss, mel_error, predict, remember, withheld
 from .replay import Steps
 from .run import Run, Say, Task, fit, silent
-from .segments import Aligned, memory_of, sample_latents
+from .segments import Aligned, Size, memory_of, sample_latents
 from .speakers import SpeakerTeacher
 
 
@@ -87,15 +87,6 @@ class Shares:
 NONE = Shares()
 PLAIN = 13  # tensors of a batch without corrections
 PITCH_ANCHOR, GUIDE_ANCHOR = 0.4, 0.05  # beside the log-mel's error
-
-
-@dataclass(frozen=True)
-class _Crossing:
-    """The size of the batch that is said in another's voice."""
-
-    batch: int
-    segment_tokens: int
-    max_phones: int
 
 
 @dataclass(frozen=True)
@@ -246,7 +237,7 @@ class Polishing:
         self.spoken = copy.copy(self.data)  # what is said in another's voice: known to the word
         self.spoken.entries = [e for e in self.data.entries if e.synthetic] or self.data.entries
         self.spoken.favourites = []
-        self.crossing = _Crossing(config.crossed, config.segment_tokens, config.max_phones)
+        self.crossing = Size(config.crossed, config.segment_tokens, config.max_phones)
         self.feed = Feed(self._make, config, self.device)
 
     def _make(self, number: int) -> list[Tensor]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -32,7 +31,7 @@ from .feed import half
 from .listening import Listener, likeness_loss, words_loss
 from .pitch import f0_track
 from .prior import predict
-from .segments import memory_of
+from .segments import Size, memory_of
 from .speakers import SpeakerTeacher
 from .store import RATE, TOKEN, Store
 
@@ -84,15 +83,6 @@ SENTENCES = {
 }
 TAKES = 3
 SIDE_BY_SIDE = 24  # rows of a pass of the GPT
-
-
-class Size(Protocol):
-    """How large a batch is: in tokens, and phonemes at most."""
-
-    @property
-    def segment_tokens(self) -> int: ...
-    @property
-    def max_phones(self) -> int: ...
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -38,6 +39,15 @@ class SegmentSize(Protocol):
     def segment_tokens(self) -> int: ...
     @property
     def max_phones(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a batch is, where no settings say so."""
+
+    batch: int
+    segment_tokens: int
+    max_phones: int
 
 
 class Segments:

@@ -14,7 +14,6 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ from .parts import Check, Part, Tuning
 from .prior import guide_loss, mel_error, predict, remember
 from .rehearsal import Rehearsed, put_in, rehearsal_losses, rehearse
 from .run import Run, Say, Schedule, silent, warm
-from .segments import Aligned, memory_of, sample_latents
+from .segments import Aligned, Size, memory_of, sample_latents
 from .speakers import SPEAKERS, SpeakerTeacher, embed_speakers
 from .store import RATE
 from .tuning_published import check_posterior, published_part, published_posterior
@@ -128,13 +127,13 @@ def generator_part(bundle: Bundle, store: Path, config: Tuning, check: Check | N
     data, held = _aligned(store, "train"), _aligned(store, "dev")
     remember(store, model, data, held)
     longest = min(max(e.samples // TOKEN_SAMPLES for e in part.entries) for part in (data, held))
-    size = _Size(config.batch, min(config.segment_tokens, longest), config.max_phones)
+    size = Size(config.batch, min(config.segment_tokens, longest), config.max_phones)
     if size.segment_tokens < LEAST_HEARD:
         teacher = None
     hears = config.words > 0 and isinstance(bundle.content, ContentEncoder)
     listener = Listener(bundle.content, bundle.quantiser) if hears else None
 
-    again = _Size(config.rehearse, size.segment_tokens, config.max_phones)
+    again = Size(config.rehearse, size.segment_tokens, config.max_phones)
     clips = _rehearsed(bundle, data, config, again, listener)
 
     def losses(number: int) -> dict[str, Tensor]:
@@ -173,7 +172,7 @@ def generator_part(bundle: Bundle, store: Path, config: Tuning, check: Check | N
 
 
 def _rehearsed(
-    bundle: Bundle, data: Aligned, config: Tuning, size: _Size, listener: Listener | None
+    bundle: Bundle, data: Aligned, config: Tuning, size: Size, listener: Listener | None
 ) -> list[Rehearsed]:
     """Sentences beyond the clips, long enough; none where nobody listens whether they stay said."""
     if listener is None or not size.batch:
@@ -190,13 +189,6 @@ def _teacher(store: Path, config: Tuning) -> SpeakerTeacher | None:
     if not (store / SPEAKERS).is_file():
         embed_speakers(store, Path(config.teacher), Schedule())
     return SpeakerTeacher.load(Path(config.teacher)).requires_grad_(False)
-
-
-@dataclass(frozen=True)
-class _Size:
-    batch: int
-    segment_tokens: int
-    max_phones: int
 
 
 def _aligned(store: Path, split: str) -> Aligned:
