@@ -44,7 +44,8 @@ from voxray.sampling import normal_noise
 from voxray.train.label import read_labels
 from voxray.train.slices import Slice
 from voxray.train.store import RATE, Entry, Store
-from voxray.train.tuning import Tuning, training_parts, tune
+from voxray.train.training_file import training_parts
+from voxray.train.tuning import Tuning, tune
 from voxray.train.voice_store import write_store
 
 LEAST_PAIRS = 6

@@ -12,7 +12,7 @@ import torch
 from voxray.audio import resample
 from voxray.models.posterior_mel import pitch_latents
 from voxray.train.content import SILENCE
-from voxray.train.polish import PolishTraining, _teacher, likeness_loss
+from voxray.train.polish import PolishTraining, likeness_loss, who_knows
 from voxray.train.prior import teaching_loss, withheld
 from voxray.train.run import Schedule
 from voxray.train.speakers import SpeakerTeacher, embed_speakers, speaker_targets
@@ -107,10 +107,10 @@ def test_likeness_wants_a_teacher_targets_and_long_segments(store: Store, tmp_pa
     path = weights(tmp_path / "teacher.pt")
     data = SimpleNamespace(taught={"s0": np.ones(256, np.float32)})
     with pytest.raises(ValueError, match="40"):
-        _teacher(PolishTraining(likeness=1.0, teacher=str(path)), data)  # type: ignore[arg-type]
+        who_knows(PolishTraining(likeness=1.0, teacher=str(path)), data)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="speakers.npy"):
-        _teacher(PolishTraining(likeness=1.0, segment_tokens=40), data)  # type: ignore[arg-type]
-    teacher = _teacher(
+        who_knows(PolishTraining(likeness=1.0, segment_tokens=40), data)  # type: ignore[arg-type]
+    teacher = who_knows(
         PolishTraining(likeness=1.0, segment_tokens=40, teacher=str(path)),
         data,  # type: ignore[arg-type]
     )

@@ -21,6 +21,7 @@ from voxray.tokens.quantiser import Quantiser
 from voxray.train import stages
 from voxray.train.autoencoder import AutoencoderTraining
 from voxray.train.content import ContentTraining
+from voxray.train.decoder import DecoderTraining
 from voxray.train.finished import content_parts
 from voxray.train.gpt import GPTTraining
 from voxray.train.joint import JointTraining
@@ -33,7 +34,7 @@ from voxray.train.refit import RefitTraining, refit_content
 from voxray.train.restart import run_restart
 from voxray.train.run import Schedule
 from voxray.train.speakers import SpeakerTeacher, embed_speakers
-from voxray.train.tuning import training_parts
+from voxray.train.training_file import training_judge, training_parts
 from voxray.voice import Voice
 
 CODES = 16
@@ -85,12 +86,21 @@ def test_a_model_is_trained_joined_saved_and_speaks(store: Path, tmp_path: Path)
     )  # fmt: skip
     joint = JointTraining(model=GENERATOR, batch=2, segment_tokens=20, validate_every=1, **SHORT)
     polish = PolishTraining(model=GENERATOR, batch=2, segment_tokens=20, alone=1, **SHORT)
-    parts = [part.model_dump_json() for part in (copy, prior, joint, polish)]
+    larger = GENERATOR.model_copy(
+        update={"decoder": TINY.generator.decoder.model_copy(update={"layers": 3, "speaker_width": 256})}
+    )  # fmt: skip
+    decoder = DecoderTraining(
+        model=larger, batch=3, true=0.34, segment_tokens=20, alone=1, validate_every=1,
+        judge=str(runs / "generator" / "polish"), **SHORT,
+    )  # fmt: skip
+    parts = [part.model_dump_json() for part in (copy, prior, joint, polish, decoder)]
     stages.run_generator(store, runs / "generator", *parts[:2], said.append, *parts[2:])
     tuned = (runs / "generator" / "joint" / "log.jsonl").read_text(encoding="utf-8")
     assert '"kl"' in tuned and '"unexplained"' in tuned
     polished = (runs / "generator" / "polish" / "log.jsonl").read_text(encoding="utf-8")
     assert '"adversary"' in polished and '"discriminator"' in polished
+    sounded = (runs / "generator" / "decoder" / "log.jsonl").read_text(encoding="utf-8")
+    assert '"adversary"' in sounded and '"validation"' in sounded
     gpt = GPTTraining(model=GPT, batch=2, max_tokens=60, max_phones=40, **SHORT)
     stages.run_gpt(store, runs / "gpt", gpt.model_dump_json(), said.append)
 
@@ -98,8 +108,10 @@ def test_a_model_is_trained_joined_saved_and_speaks(store: Path, tmp_path: Path)
     stages.save_training_parts(runs, tmp_path / "model")
     stages.save_text_manifest(tmp_path / "model")
     bundle = Bundle.load(tmp_path / "model")
+    assert len(bundle.generator.decoder.blocks) == 3  # type: ignore[arg-type]
     posterior, readout = training_parts(tmp_path / "model", bundle)
     assert posterior is not None and readout is not None
+    assert training_judge(tmp_path / "model", bundle) is not None
     assert torch.isfinite(posterior.synthesis).all()
     assert bundle.fingerprint == TextPipeline().fingerprint
     assert check(tmp_path / "model" / "text.json").same

@@ -24,7 +24,8 @@ from voxray.convert.reader import read
 from voxray.engine import tts
 from voxray.train import tuning_published
 from voxray.train.slices import Slice
-from voxray.train.tuning import Tuning, training_parts, tune
+from voxray.train.training_file import training_parts
+from voxray.train.tuning import Tuning, tune
 from voxray.train.tuning_published import Clips, published_part
 from voxray.train.voice_store import WIDE, write_store
 from voxray.voice import Voice

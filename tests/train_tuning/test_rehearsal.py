@@ -112,7 +112,7 @@ def test_tuning_keeps_what_is_rehearsed(
 ) -> None:
     monkeypatch.setattr(rehearsal, "can_listen", lambda bundle: True)
     monkeypatch.setattr(
-        "voxray.train.tuning.rehearse", lambda bundle, store, wave, seed: [planted()]
+        "voxray.train.tuning_generator.rehearse", lambda bundle, store, wave, seed: [planted()]
     )
     rows = {}
     for name, weight in (("without", 0.0), ("with", 50.0)):

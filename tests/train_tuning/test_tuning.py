@@ -15,7 +15,9 @@ from torch import nn
 
 from conftest import speechlike
 from voxray.bundle import Bundle
-from voxray.train import tuning
+from voxray.config import SpectralDiscriminatorConfig
+from voxray.models.discriminators import SpectralDiscriminators
+from voxray.train import training_file, tuning, tuning_generator
 from voxray.train.adapters import adapt, merge
 from voxray.train.clips import report_clips, split
 from voxray.train.slices import Slice, cut, harvest, share_out
@@ -311,18 +313,18 @@ def test_the_training_weights_are_optional_and_checked(system: Bundle, tmp_path:
     from voxray.models.posterior_mel import MelPosterior
     from voxray.tokens.content import Readout
 
-    assert tuning.training_parts(tmp_path, system) == (None, None)
+    assert training_file.training_parts(tmp_path, system) == (None, None)
     posterior, readout = (
         MelPosterior(system.config.generator.posterior),
         Readout(system.config.content),
     )
     state = {f"posterior.{k}": v.half() for k, v in posterior.state_dict().items()}
-    save_file(state, tmp_path / tuning.TRAINING_FILE)
+    save_file(state, tmp_path / training_file.TRAINING_FILE)
     with pytest.raises(ValueError, match="holds no readout"):
-        tuning.training_parts(tmp_path, system)
+        training_file.training_parts(tmp_path, system)
     state |= {f"readout.{k}": v.half() for k, v in readout.state_dict().items()}
-    save_file(state, tmp_path / tuning.TRAINING_FILE)
-    found = tuning.training_parts(tmp_path, system)
+    save_file(state, tmp_path / training_file.TRAINING_FILE)
+    found = training_file.training_parts(tmp_path, system)
     assert isinstance(found[0], MelPosterior)
     assert isinstance(found[1], Readout)
 
@@ -333,23 +335,23 @@ def test_the_generator_learns_likeness_from_a_speaker_encoder(
     weights_file = tmp_path / "pretrained.pt"
     torch.save({"model_state": SpeakerTeacher().state_dict()}, weights_file)
     heard = FEW.model_copy(update={"teacher": str(weights_file), "segment_tokens": 40})
-    parts = tuning.generator_part(system, store, heard, None).losses(0)
+    parts = tuning_generator.generator_part(system, store, heard, None).losses(0)
     parts["likeness"].backward()
     assert 0.0 < float(parts["likeness"]) < 2.0
     assert any(p.grad is not None and p.grad.any() for p in system.generator.prior.parameters())
     for other in ({"teacher": ""}, {"likeness": 0.0}, {"segment_tokens": 39}):
-        part = tuning.generator_part(system, store, heard.model_copy(update=other), None)
+        part = tuning_generator.generator_part(system, store, heard.model_copy(update=other), None)
         assert "likeness" not in part.losses(0) and "likeness" not in part.weights
     (tmp_path / "pretrained.pt").write_bytes(b"no weights")
     with pytest.raises(ValueError, match="speaker encoder"):
-        tuning.generator_part(system, store, heard, None)
+        tuning_generator.generator_part(system, store, heard, None)
 
 
 def test_clips_shorter_than_a_segment_are_learnt_from_whole(system: Bundle, tmp_path: Path) -> None:
     short = [replace(p, wave=p.wave[:20_000]) for p in pieces()]  # 1.25 s
     store = write_store(tmp_path / "short", system, short[:3], short[3:])
     config = FEW.model_copy(update={"segment_tokens": 40})
-    parts = tuning.generator_part(system, store, config, None).losses(0)
+    parts = tuning_generator.generator_part(system, store, config, None).losses(0)
     assert torch.isfinite(parts["spectrum"])
 
 
@@ -358,10 +360,56 @@ def test_the_generator_learns_with_a_posterior_too(system: Bundle, store: Path) 
 
     posterior = MelPosterior(system.config.generator.posterior)
     system.generator.posterior = posterior
-    part = tuning.generator_part(system, store, FEW, None)
+    part = tuning_generator.generator_part(system, store, FEW, None)
     parts = part.losses(0)
     assert set(part.weights) == {"spectrum", "pitch", "guide", "copy", "words"} == set(parts)
     assert all(torch.isfinite(value) for value in parts.values())
+
+
+def test_discriminators_learn_along_and_are_thrown_away(
+    system: Bundle, store: Path, tmp_path: Path
+) -> None:
+    from safetensors.torch import save_file
+
+    judge = SpectralDiscriminators(SpectralDiscriminatorConfig(channels=3))
+    state = {f"{training_file.JUDGE}{k}": v.half() for k, v in judge.state_dict().items()}
+    assert training_file.training_judge(tmp_path, system) is None
+    save_file(state, tmp_path / training_file.TRAINING_FILE)
+    found = training_file.training_judge(tmp_path, system)
+    assert found is not None and found.config.channels == 3
+
+    part = tuning_generator.generator_part(system, store, FEW, None, found)
+    parts = part.losses(0)
+    assert part.beside is found
+    assert {"discriminator", "adversary", "features"} <= set(part.weights) == set(parts)
+    parts["adversary"].backward()
+    assert any(p.grad is not None and p.grad.any() for p in system.generator.decoder.parameters())
+    assert all(p.grad is None for p in found.parameters())  # the generator's loss is not theirs
+
+    before, names = copy.deepcopy(found.state_dict()), set(system.generator.state_dict())
+    rising = iter(range(100))
+    tune(
+        system, store, tmp_path / "run", FEW, only="generator", judge=found,
+        check=lambda: {"score": float(next(rising))},
+    )  # fmt: skip
+    assert not same(found.state_dict(), before)
+    assert set(system.generator.state_dict()) == names
+    silenced = FEW.model_copy(update={"adversary": 0.0})
+    assert tuning_generator.generator_part(system, store, silenced, None, found).beside is None
+
+
+def test_rows_of_the_recording_itself_teach_the_decoder_alone(system: Bundle, store: Path) -> None:
+    from voxray.models.posterior_mel import MelPosterior
+
+    system.generator.posterior = MelPosterior(system.config.generator.posterior)
+    config = FEW.model_copy(update={"own": 1.0})
+    tuning_generator.generator_part(system, store, config, None).losses(0)["spectrum"].backward()
+    grads = {
+        n.split(".")[0]
+        for n, p in system.generator.named_parameters()
+        if p.grad is not None and p.grad.any()
+    }
+    assert "decoder" in grads and "prior" not in grads
 
 
 def test_times_of_phonemes_fill_the_clip(system: Bundle, store: Path) -> None:

@@ -46,6 +46,9 @@ def train(
     polish_settings: Annotated[
         Path | None, typer.Option("--polish-config", help="For the generator's fourth part.")
     ] = None,
+    decoder_settings: Annotated[
+        Path | None, typer.Option("--decoder-config", help="For the generator's fifth part.")
+    ] = None,
     start: Annotated[
         Path | None, typer.Option("--start", help="For content: Whisper tiny's torch file.")
     ] = None,
@@ -71,7 +74,8 @@ def train(
     """Train one stage; a killed run goes on from its last step."""
     if not data.is_dir():
         raise FileNotFoundError(f"no such folder: {data}; `voxray data prepare` makes a store")
-    settings_of = [_read(path) for path in (settings, prior_settings, joint_settings, polish_settings)]  # fmt: skip
+    given = (settings, prior_settings, joint_settings, polish_settings, decoder_settings)
+    settings_of = [_read(path) for path in given]
     if stage is Stage.generator:
         _generator(data, output, settings_of, devices, accelerator)
     elif stage in TOGETHER:
@@ -86,8 +90,8 @@ def _generator(
     from ..train import stages
     from ..train.devices import launch
 
-    first, second, third, fourth = parts
-    work = (data, output, first, second, _say, third, fourth)
+    first, second, *others = parts
+    work = (data, output, first, second, _say, *others)
     launch(devices, stages.run_generator, *work, accelerator=accelerator)
 
 

@@ -104,7 +104,7 @@ class SpeechNet(nn.Module):
         z = model.flow.inverse(out.mean + spread, out.mask, vector)
         z = model.detailed(z, features, heard)
         with _caught(model.decoder) as seen:
-            model.decoder(z, None, noise, f0_of(z))
+            model.decoder(z, speaker, noise, f0_of(z))
         envelope, filters, f0 = seen
         return f0, envelope, filters
 

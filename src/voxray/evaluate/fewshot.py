@@ -31,7 +31,8 @@ from ..synthesis import Synthesis
 from ..train.clips import NOISY_DB, ClipReport, report_clips, split
 from ..train.slices import Harvest, Slice, harvest
 from ..train.store import RATE, Entry, Store
-from ..train.tuning import Tuning, can_be_tuned, training_parts, tune
+from ..train.training_file import training_judge, training_parts
+from ..train.tuning import Tuning, can_be_tuned, tune
 from ..train.voice_store import write_store
 from ..voice import LONGEST, Voice
 from . import metrics, normalise
@@ -214,6 +215,7 @@ def few_shot(
 
     made.rows = tune(
         bundle, store, work / "run", config, only=only, posterior=posterior,
+        judge=training_judge(folder, bundle),
         check=None if listener is None else check, say=say,
     )  # fmt: skip
     _keep(bundle, name, store, made)

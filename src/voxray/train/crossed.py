@@ -53,7 +53,7 @@ def crossed_losses(
         # A pulse's place is no smooth function of the pitch: its gradient broke the prior within forty steps.
         z = torch.cat([z[:, :PITCH_LATENTS].detach(), z[:, PITCH_LATENTS:]], dim=1)
         noise = torch.randn(wave.shape, generator=dice, device=wave.device)
-        made = model.decoder(z, None, noise, model.decoder.sung(z)).audio
+        made = model.decoder(z, speaker[..., 0], noise, model.decoder.sung(z)).audio
     return {
         "crossed words": words_loss(listener, made, wave),
         "crossed likeness": likeness_loss(teacher, made, batch[8]),

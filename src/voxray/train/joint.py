@@ -41,7 +41,7 @@ def joint_losses(model: Generator, batch: list[Tensor], step: int) -> dict[str, 
     out, speaker, pattern = predict(model, batch, dice)
     source = torch.randn(wave.shape, generator=dice, device=wave.device)
     with half(wave.device):
-        made = model.decoder(z, None, source, f0)
+        made = model.decoder(z, speaker[..., 0], source, f0)
         placed = model.flow(z, out.mask, speaker)
     error = (placed.float() - out.mean.float()).square()
     return {

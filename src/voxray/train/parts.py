@@ -29,6 +29,10 @@ class Tuning(Config):
     max_phones: int = 40
     gpt_batch: int = 6
     spoil: float = 0.1
+    own: float = 0.25  # share of the generator's rows that decode the recording's own latents, where there is a posterior
+    adversary: float = (
+        0.07  # of the GAN's and the feature matching's, where there are discriminators
+    )
     dropout: float = 0.1
     guide: float = 0.2
     words: float = 2.0  # of the content encoder's distance from what it hears in the recording
@@ -64,3 +68,4 @@ class Part:
     learns: Callable[[Tuning], list[dict[str, Any]]] | None = (
         None  # what of it, as groups with a `scale`; None: all
     )
+    beside: nn.Module | None = None  # learns along and is thrown away: discriminators

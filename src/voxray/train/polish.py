@@ -100,12 +100,13 @@ class PolishKind:
 @dataclass(frozen=True)
 class Expected:
     """Latents that the decoder reads, with true pitch, and what the prior itself said [B, Z, T]; its
-    cross-attention [B, H, T, P].
+    cross-attention [B, H, T, P]; the speaker vector [B, G].
     """
 
     latents: Tensor
     said: Tensor
     pattern: Tensor
+    speaker: Tensor
 
 
 def expected_latents(
@@ -140,7 +141,8 @@ def expected_latents(
             own, _ = sample_latents(model, batch[0], batch[5], dice)
             z = torch.where(_some(z, shares.true, dice), own, z)
         pitch = pitch_latents(batch[5]).transpose(1, 2)
-        return Expected(torch.cat([pitch, z[:, PITCH_LATENTS:]], dim=1), said, pattern)
+        latents = torch.cat([pitch, z[:, PITCH_LATENTS:]], dim=1)
+        return Expected(latents, said, pattern, speaker[..., 0])
 
 
 @torch.no_grad()
@@ -197,7 +199,17 @@ def polish_losses(
     expected = expected_latents(model, batch, dice, learn, spoil, shares, correction)
     source = torch.randn(wave.shape, generator=dice, device=wave.device)
     with half(wave.device):
-        made = model.decoder(expected.latents, None, source, f0).audio
+        made = model.decoder(expected.latents, expected.speaker, source, f0).audio
+    parts = judged_losses(judge, made, wave, band, heard)
+    if anchored:
+        parts["anchor"] = anchor_loss(model, batch, expected, dice)
+    return parts, made
+
+
+def judged_losses(
+    judge: SpectralDiscriminators, made: Tensor, wave: Tensor, band: Tensor, heard: bool
+) -> dict[str, Tensor]:
+    """Spectral loss of waves [B, N] made, and those of the GAN; `heard`: it counts for who made them."""
     real = _judged(judge, wave, learn=True)
     parts = {
         "spectrum": spectral_loss(made, wave, band),
@@ -209,9 +221,7 @@ def polish_losses(
         said = _judged(judge, made, learn=False)
         parts["adversary"] = adversarial_loss(said)
         parts["features"] = feature_loss(real, said)
-    if anchored:
-        parts["anchor"] = anchor_loss(model, batch, expected, dice)
-    return parts, made
+    return parts
 
 
 class Polishing:
@@ -230,8 +240,8 @@ class Polishing:
         self.slow = (model.prior, model.flow, model.speaker)
         for part in self.slow:
             part.requires_grad_(self.learn).eval()  # without dropout, as when speaking
-        self.teacher = _teacher(config, self.data).to(self.device) if config.likeness else None
-        self.listener = _listener(config).to(self.device) if config.words else None
+        self.teacher = who_knows(config, self.data).to(self.device) if config.likeness else None
+        self.listener = who_listens(config).to(self.device) if config.words else None
         if config.crossed and (self.teacher is None or self.listener is None):
             raise ValueError("crossed: nobody listens; give `likeness` and `words` a weight")
         self.spoken = copy.copy(self.data)  # what is said in another's voice: known to the word
@@ -318,7 +328,7 @@ def train_polish(
             {"params": slow, "scale": config.prior_scale},
         ],
         own.losses,
-        _weights(config),
+        loss_weights(config),
         validate=partial(own.validate, run) if own.held.entries else None,
         betas=(0.8, 0.99),
         steps=own.steps if config.replay else None,
@@ -345,7 +355,8 @@ def _correction(model: Generator, batch: list[Tensor]) -> Tensor:
     return correction
 
 
-def _weights(config: PolishTraining) -> dict[str, float]:
+def loss_weights(config: PolishTraining) -> dict[str, float]:
+    """What each loss counts; those without weight are left out."""
     weights = {
         "spectrum": config.spectrum,
         "adversary": config.adversary,
@@ -360,7 +371,7 @@ def _weights(config: PolishTraining) -> dict[str, float]:
     return {**weights, **{name: weight for name, weight in wanted.items() if weight}}
 
 
-def _listener(config: PolishTraining) -> Listener:
+def who_listens(config: PolishTraining) -> Listener:
     """The content encoder whose opinion counts; ValueError without it."""
     if not config.content:
         raise ValueError("words: give `content`, the folder of the content encoder's run")
@@ -368,7 +379,7 @@ def _listener(config: PolishTraining) -> Listener:
     return Listener(encoder, quantiser)
 
 
-def _teacher(config: PolishTraining, data: Aligned) -> SpeakerTeacher:
+def who_knows(config: PolishTraining, data: Aligned) -> SpeakerTeacher:
     """The encoder whose opinion counts; ValueError without it, or where segments are too short for it."""
     if not config.teacher or not data.taught:
         raise ValueError(

@@ -172,7 +172,8 @@ def rehearsal_losses(
         fine = model.detailed(z, model.features(batch[1]), model.heard(memory_of(batch)))
         pitch = pitch_latents(f0).transpose(1, 2)
         fine = torch.cat([pitch, fine[:, PITCH_LATENTS:]], dim=1)
-        made = model.decoder(fine, None, torch.randn(wave.shape, generator=dice), f0).audio
+        noise = torch.randn(wave.shape, generator=dice)
+        made = model.decoder(fine, speaker[..., 0], noise, f0).audio
     parts = {}
     if listener is not None:
         parts["kept"] = words_loss(listener, made, wave)

@@ -30,7 +30,7 @@ from .run import Run, Say, Schedule, silent
 from .said import SAID, write_said
 from .speakers import SpeakerTeacher
 from .store import Store
-from .tuning import training_parts
+from .training_file import training_parts
 
 
 def run_restart(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -168,19 +169,39 @@ class Aligned(Segments):
         after `remember` also tokens [B, M], latents [B, Z, 2 M] and token counts [B] of a reference.
         A share of `people` of the rows is drawn from people's recordings, each speaker as often as the next.
         """
+        return self.rows(islice(self.places(config, rng, people), config.batch), config, rng)
+
+    def places(
+        self, config: SegmentSize, rng: np.random.Generator, people: float = 0.0
+    ) -> Iterator[tuple[Entry, int]]:
+        """Clips and first tokens of segments in which something is said, without end."""
+        while True:
+            entry = self._drawn(people, rng)
+            total = entry.samples // 960
+            if total < config.segment_tokens:
+                continue
+            at = int(rng.integers(0, total - config.segment_tokens + 1))
+            if self.speaks(entry, at, config.segment_tokens):
+                yield entry, at
+
+    def speaks(self, entry: Entry, at: int, size: int) -> bool:
+        """Whether anything is said in a segment."""
+        return bool(self._inside(entry, at, size).any())
+
+    def _inside(self, entry: Entry, at: int, size: int) -> np.ndarray:
+        """Which of a clip's phonemes are heard in a segment [P]."""
+        spans = self.labels[entry.name].spans
+        return (spans[:, 1] > 2 * at) & (spans[:, 0] < 2 * (at + size))
+
+    def rows(
+        self, places: Iterable[tuple[Entry, int]], config: SegmentSize, rng: np.random.Generator
+    ) -> list[Tensor]:
+        """A batch, as `aligned` gives it, of these clips' segments, by their first tokens."""
         size = config.segment_tokens
         waves, tokens, texts, references, pitches, bands, pointers = [], [], [], [], [], [], []
         speakers, said, memories = [], [], []
-        while len(waves) < config.batch:
-            entry = self._drawn(people, rng)
-            total = entry.samples // 960
-            if total < size:
-                continue
-            at = int(rng.integers(0, total - size + 1))
-            label = self.labels[entry.name]
-            inside = (label.spans[:, 1] > 2 * at) & (label.spans[:, 0] < 2 * (at + size))
-            if not inside.any():
-                continue
+        for entry, at in places:
+            label, inside = self.labels[entry.name], self._inside(entry, at, size)
             ids = label.ids[inside][: config.max_phones]
             pointers.append(_pointer(label.spans[inside][: config.max_phones] - 2 * at, 2 * size))
             first = entry.start // 960 + at
@@ -195,7 +216,7 @@ class Aligned(Segments):
             pitches.append(self.f0[first * 4 : (first + size) * 4].astype(np.float32))
             bands.append(min(1.0, entry.band_hz * 0.95 / 12_000))
             speakers.append(self.taught.get(entry.speaker, np.zeros(0, np.float32)))
-        padded = torch.zeros(config.batch, config.max_phones, dtype=torch.long)
+        padded = torch.zeros(len(waves), config.max_phones, dtype=torch.long)
         for row, ids in zip(padded, texts, strict=True):
             row[: len(ids)] = torch.from_numpy(np.asarray(ids))
         return [

@@ -2,7 +2,7 @@
 
 content: hidden.f16 -> encoder, quantiser -> tokens.i16, labels of people's clips by forced alignment.
 generator: posterior and decoder in OUT/copy; prior, flow, speaker in OUT/prior; all of it in OUT/joint; the
-decoder on what the prior says in OUT/polish. A part of no steps is left out.
+decoder on what the prior says in OUT/polish, and alone in OUT/decoder. A part of no steps is left out.
 gpt: tokens and labels -> GPT. clarity: a model's GPT by what its own ear hears. denoiser: what noisy references are heard through. bundle: the three runs -> a folder that speaks.
 """
 
@@ -37,6 +37,7 @@ from .content import (
     train_content,
     write_tokens,
 )
+from .decoder import DecoderTraining, train_decoder
 from .denoiser import DenoiserTraining, train_denoiser
 from .feed import place
 from .finished import settings_of, state_of
@@ -47,7 +48,7 @@ from .polish import PolishTraining, train_polish
 from .prior import PriorTraining, train_prior
 from .run import Say, Schedule
 from .store import Store
-from .tuning import TRAINING_FILE
+from .training_file import JUDGE, TRAINING_FILE
 from .warmstart import content_from_whisper
 
 Settings = TypeVar("Settings", bound=Schedule)
@@ -76,19 +77,23 @@ def run_content(data: Path, out: Path, settings: str, say: Say, start: Path | No
 
 
 def run_generator(
-    data: Path, out: Path, copy: str, prior: str, say: Say, joint: str = "{}", polish: str = "{}"
-) -> None:
-    """Part 1, part 2 on the frozen latents of part 1, all of it together, then the decoder once more."""
+    data: Path, out: Path, copy: str, prior: str, say: Say, joint: str = "{}", polish: str = "{}",
+    decoder: str = "{}",
+) -> None:  # fmt: skip
+    """Part 1, part 2 on the frozen latents of part 1, all of it together, then the decoder once more, and alone."""
     first = AutoencoderTraining.model_validate_json(copy)
     second = PriorTraining.model_validate_json(prior)
     third = JointTraining.model_validate_json(joint)
     fourth = PolishTraining.model_validate_json(polish)
+    fifth = DecoderTraining.model_validate_json(decoder)
     model = train_autoencoder(data, out / "copy", first, say)
     model = train_prior(data, out / "prior", model, second, say)
     if third.steps:
         model = train_joint(data, out / "joint", model, third, say)
     if fourth.steps:
-        train_polish(data, out / "polish", model, fourth, say)
+        model = train_polish(data, out / "polish", model, fourth, say)
+    if fifth.steps:
+        train_decoder(data, out / "decoder", model, fifth, say)
 
 
 def run_gpt(data: Path, out: Path, settings: str, say: Say) -> None:
@@ -159,12 +164,13 @@ def bundle_runs(runs: Path, name: str = "mini", training: str = "") -> Bundle:
 
 
 def save_training_parts(runs: Path, target: Path) -> None:
-    """Write `training.safetensors` beside a bundle's weights: posterior and readout, which only tuning and
-    probing need; fp16. From the readout also `phones.safetensors`, by which the model hears what it said.
+    """Write `training.safetensors` beside a bundle's weights: posterior, readout and, where there were some, the
+    discriminators, which only tuning and probing need; fp16. From the readout also `phones.safetensors`, by which the model hears what it said.
     """
     generator, content = state_of(_last_part(runs / "generator")[0]), state_of(runs / "content")
     state = {k: v for k, v in generator["generator"].items() if k.startswith("posterior.")}
-    state.update({f"readout.{k}": v for k, v in content["readout"].items()})
+    state |= {f"readout.{k}": v for k, v in content["readout"].items()}
+    state |= {f"{JUDGE}{k}": v for k, v in generator.get("judge", {}).items()}
     readout = Readout(settings_of(runs / "content", ContentTraining).model)
     readout.load_state_dict(content["readout"])
     PhoneTable.of(readout.eval(), content["quantiser"]["codebook"]).save(target)
@@ -186,7 +192,8 @@ def save_text_manifest(target: Path) -> None:
 
 def _last_part(generator: Path) -> tuple[Path, type[PriorTraining]]:
     """The folder and the settings' class of the last part that was trained."""
-    for name, kind in (("polish", PolishTraining), ("joint", JointTraining)):
+    parts = (("decoder", DecoderTraining), ("polish", PolishTraining), ("joint", JointTraining))
+    for name, kind in parts:
         if (generator / name / "state.pt").is_file():
             return generator / name, kind
     return generator / "prior", PriorTraining
