@@ -52,10 +52,27 @@ def test_say_reads_a_file(capsys: Said, home: Path) -> None:
     assert "seed" in capsys.readouterr().out and Path("out.wav").is_file()
 
 
+@pytest.mark.parametrize(("given", "asked"), [([], None), (["--takes", "1"], 1)])
+def test_takes_are_asked_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], asked: int | None
+) -> None:
+    from voxray import engine
+
+    seen: list[dict[str, object]] = []
+    real = engine.tts.stream
+    monkeypatch.setattr(
+        engine.tts, "stream", lambda *a, **options: seen.append(options) or real(*a, **options)
+    )
+    assert run("say", "Good day.", "-v", "v.safetensors", *given) == 0
+    assert seen[0].get("takes") == asked
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ("say",),
+        ("say", "Hello", "--takes", "0"),
+        ("say", "Hello", "--takes", "4"),  # the tiny model cannot listen to itself
         ("say", ""),
         ("say", "  "),
         ("say", "😀"),
