@@ -12,7 +12,8 @@ import torch
 from voxray.audio import resample
 from voxray.models.posterior_mel import pitch_latents
 from voxray.train.content import SILENCE
-from voxray.train.polish import PolishTraining, likeness_loss, who_knows
+from voxray.train.listening import likeness_loss
+from voxray.train.polish import PolishTraining, who_knows
 from voxray.train.prior import teaching_loss, withheld
 from voxray.train.run import Schedule
 from voxray.train.speakers import SpeakerTeacher, embed_speakers, speaker_targets

@@ -27,7 +27,7 @@ from voxray.models.discriminators import SpectralDiscriminators  # noqa: E402
 from voxray.models.generator import Generator  # noqa: E402
 from voxray.tokens.content import ContentEncoder  # noqa: E402
 from voxray.tokens.quantiser import Quantiser  # noqa: E402
-from voxray.train import polish  # noqa: E402
+from voxray.train import expected, polish  # noqa: E402
 from voxray.train.listening import Listener, likeness_loss, words_loss  # noqa: E402
 from voxray.train.prior import withheld  # noqa: E402
 from voxray.train.speakers import SpeakerTeacher  # noqa: E402
@@ -85,7 +85,7 @@ def step(
     given: list[Tensor], correction: Tensor | None,
 ) -> None:  # fmt: skip
     """One step, backwards as well."""
-    shares = polish.Shares(0.0 if correction is None else 1.0, 0.15)
+    shares = expected.Shares(0.0 if correction is None else 1.0, 0.15)
     losses, made = polish.polish_losses(
         model, judge, withheld(given, 0.1, None), None, True, True, 0.4, shares, True, correction
     )
@@ -108,7 +108,7 @@ def main() -> None:
             part.eval()
         for corrected in (False, True):
             given = batch()
-            correction = polish._correction(model, given) if corrected else None
+            correction = expected.correction_of(model, given) if corrected else None
             step(model, judge, (teacher, listener), given, correction)  # constants are kept
             with Staying():
                 step(model, judge, (teacher, listener), given, correction)

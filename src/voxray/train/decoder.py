@@ -25,18 +25,12 @@ from voxray.models.discriminators import SpectralDiscriminators
 from voxray.models.generator import Generator
 from voxray.models.posterior_mel import PITCH_LATENTS, pitch_latents
 
+from .expected import Shares, expected_latents
 from .feed import Feed, half, place
 from .finished import state_of
 from .listening import likeness_loss, words_loss
-from .polish import (
-    PolishTraining,
-    Shares,
-    expected_latents,
-    judged_losses,
-    loss_weights,
-    who_knows,
-    who_listens,
-)
+from .losses import judged_losses
+from .polish import PolishTraining, loss_weights, who_knows, who_listens
 from .prior import remember, withheld
 from .run import Run, Say, Task, fit, silent, team
 from .segments import Aligned, Size, sample_latents

@@ -9,8 +9,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
-from voxray.models.discriminators import Judgement
+from voxray.models.discriminators import Judgement, SpectralDiscriminators
+
+from .autoencoder import spectral_loss
+from .feed import half
 
 
 def kl_divergence(
@@ -46,3 +50,31 @@ def feature_loss(real: Sequence[Judgement], made: Sequence[Judgement]) -> Tensor
         for a, b in zip(r.features, m.features, strict=True)
     ]
     return 2 * torch.stack(parts).sum()
+
+
+def _judged(judge: SpectralDiscriminators, wave: Tensor, *, learn: bool) -> list[Judgement]:
+    """Judgements of waves [B, N]; unless `learn`, the discriminators' weights get no gradient."""
+    wave = wave[:, None]
+    with half(wave.device):
+        if learn:
+            return judge(wave)
+        fixed = {name: value.detach() for name, value in judge.named_parameters()}
+        return functional_call(judge, fixed, (wave,))
+
+
+def judged_losses(
+    judge: SpectralDiscriminators, made: Tensor, wave: Tensor, band: Tensor, heard: bool
+) -> dict[str, Tensor]:
+    """Spectral loss of waves [B, N] made, and those of the GAN; `heard`: it counts for who made them."""
+    real = _judged(judge, wave, learn=True)
+    parts = {
+        "spectrum": spectral_loss(made, wave, band),
+        "discriminator": discriminator_loss(real, _judged(judge, made.detach(), learn=True)),
+        "adversary": made.new_zeros(()),
+        "features": made.new_zeros(()),
+    }
+    if heard:
+        said = _judged(judge, made, learn=False)
+        parts["adversary"] = adversarial_loss(said)
+        parts["features"] = feature_loss(real, said)
+    return parts

@@ -17,32 +17,28 @@ another's voice (`crossed.py`).
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from voxray.config import SpectralDiscriminatorConfig
-from voxray.models.discriminators import Judgement, SpectralDiscriminators
+from voxray.models.discriminators import SpectralDiscriminators
 from voxray.models.generator import Generator
-from voxray.models.memory import Memory
-from voxray.models.posterior_mel import PITCH_LATENTS, pitch_latents
 
-from .autoencoder import spectral_loss
-from .content import SILENCE
 from .crossed import crossed, crossed_losses
+from .expected import NONE, Shares, anchor_loss, correction_of, expected_latents
 from .feed import Feed, half, place
 from .finished import content_parts
 from .listening import Listener, likeness_loss, words_loss
-from .losses import adversarial_loss, discriminator_loss, feature_loss
-from .prior import PriorTraining, guide_loss, mel_error, predict, remember, withheld
+from .losses import judged_losses
+from .prior import PriorTraining, remember, withheld
 from .replay import Steps
 from .run import Run, Say, Task, fit, silent
-from .segments import Aligned, Size, memory_of, sample_latents
+from .segments import Aligned, Size
 from .speakers import SpeakerTeacher
 
 
@@ -76,17 +72,7 @@ class PolishTraining(PriorTraining):
     )
 
 
-@dataclass(frozen=True)
-class Shares:
-    """Of rows that only the decoder learns from: corrected ones, and those of the recording itself."""
-
-    corrected: float = 0.0
-    true: float = 0.0
-
-
-NONE = Shares()
 PLAIN = 13  # tensors of a batch without corrections
-PITCH_ANCHOR, GUIDE_ANCHOR = 0.4, 0.05  # beside the log-mel's error
 
 
 @dataclass(frozen=True)
@@ -95,89 +81,6 @@ class PolishKind:
 
     heard: bool
     corrected: bool
-
-
-@dataclass(frozen=True)
-class Expected:
-    """Latents that the decoder reads, with true pitch, and what the prior itself said [B, Z, T]; its
-    cross-attention [B, H, T, P]; the speaker vector [B, G].
-    """
-
-    latents: Tensor
-    said: Tensor
-    pattern: Tensor
-    speaker: Tensor
-
-
-def expected_latents(
-    model: Generator,
-    batch: list[Tensor],
-    dice: torch.Generator | None,
-    learn: bool = False,
-    spoil: float = 0.0,
-    shares: Shares = NONE,
-    correction: Tensor | None = None,
-) -> Expected:
-    """What the prior says of a batch's segments, with their true pitch. Corrected rows and the posterior's own
-    give the prior no gradient: a correction undoes whatever the prior does to be undone. `correction` [B, Z, F + 2]:
-    that of each voice, where it is known.
-    """
-    with torch.set_grad_enabled(learn and torch.is_grad_enabled()):
-        out, speaker, pattern = predict(model, batch, dice, spoil)
-        with half(out.mean.device):
-            said = model.flow.inverse(out.mean, out.mask, speaker).float()
-        features, memory = model.features(batch[1]), memory_of(batch)
-        z = model.detailed(said, features, model.heard(memory))
-        if memory is not None and shares.corrected:
-            heard = model.heard(
-                calibrated(model, memory, speaker[..., 0])
-                if correction is None
-                else replace(memory, correction=correction)
-            )
-            z = torch.where(
-                _some(z, shares.corrected, dice), model.detailed(said.detach(), features, heard), z
-            )
-        if shares.true:
-            own, _ = sample_latents(model, batch[0], batch[5], dice)
-            z = torch.where(_some(z, shares.true, dice), own, z)
-        pitch = pitch_latents(batch[5]).transpose(1, 2)
-        latents = torch.cat([pitch, z[:, PITCH_LATENTS:]], dim=1)
-        return Expected(latents, said, pattern, speaker[..., 0])
-
-
-@torch.no_grad()
-def calibrated(model: Generator, memory: Memory, speaker: Tensor) -> Memory:
-    """A batch's references with the correction of their voices [B, G]."""
-    with half(speaker.device):
-        return model.calibrated(memory, speaker, SILENCE)
-
-
-def anchor_loss(
-    model: Generator, batch: list[Tensor], expected: Expected, dice: torch.Generator | None
-) -> Tensor:
-    """How far the prior itself is from the recording: log-mel, pitch and voicing, and its attention from the text's
-    times.
-    """
-    with torch.no_grad():
-        own, _ = sample_latents(model, batch[0], batch[5], dice)
-    pitch = (expected.said - own)[:, :PITCH_LATENTS].abs().mean()
-    guide = guide_loss(expected.pattern, batch[7])[0]
-    return mel_error(model, expected.said, own) + PITCH_ANCHOR * pitch + GUIDE_ANCHOR * guide
-
-
-def _some(z: Tensor, share: float, dice: torch.Generator | None) -> Tensor:
-    """About so many of the rows of z, [B, 1, 1]."""
-    return torch.rand(len(z), 1, 1, generator=dice, device=z.device) < share
-
-
-def _judged(judge: SpectralDiscriminators, wave: Tensor, *, learn: bool) -> list[Judgement]:
-    """Judgements of waves [B, N]; unless `learn`, the discriminators' weights get no gradient."""
-    wave = wave[:, None]
-    with half(wave.device):
-        if learn:
-            return judge(wave)
-        fixed = {name: value.detach() for name, value in judge.named_parameters()}
-        return functional_call(judge, fixed, (wave,))
 
 
 def polish_losses(
@@ -204,24 +107,6 @@ def polish_losses(
     if anchored:
         parts["anchor"] = anchor_loss(model, batch, expected, dice)
     return parts, made
-
-
-def judged_losses(
-    judge: SpectralDiscriminators, made: Tensor, wave: Tensor, band: Tensor, heard: bool
-) -> dict[str, Tensor]:
-    """Spectral loss of waves [B, N] made, and those of the GAN; `heard`: it counts for who made them."""
-    real = _judged(judge, wave, learn=True)
-    parts = {
-        "spectrum": spectral_loss(made, wave, band),
-        "discriminator": discriminator_loss(real, _judged(judge, made.detach(), learn=True)),
-        "adversary": made.new_zeros(()),
-        "features": made.new_zeros(()),
-    }
-    if heard:
-        said = _judged(judge, made, learn=False)
-        parts["adversary"] = adversarial_loss(said)
-        parts["features"] = feature_loss(real, said)
-    return parts
 
 
 class Polishing:
@@ -297,7 +182,7 @@ class Polishing:
     def _batch(self, number: int) -> list[Tensor]:
         batch = self.feed(number)
         corrected = self._kind(number).corrected
-        return [*batch, _correction(self.model, batch)] if corrected else batch
+        return [*batch, correction_of(self.model, batch)] if corrected else batch
 
     def _losses_of(self, batch: list[Tensor], kind: PolishKind) -> dict[str, Tensor]:
         shares = Shares(1.0 if kind.corrected else 0.0, self.config.true)
@@ -340,19 +225,6 @@ def train_polish(
 def _now(number: int, share: float) -> bool:
     """Whether step `number` is one of those that this share of steps are, evenly spread."""
     return int((number + 1) * share) > int(number * share)
-
-
-@torch.no_grad()
-def _correction(model: Generator, batch: list[Tensor]) -> Tensor:
-    """The corrections [B, Z, F + 2] of a batch's voices."""
-    memory = memory_of(batch)
-    if memory is None or not model.config.retrieval:
-        raise ValueError("corrected: this model looks nothing up in a reference")
-    with half(batch[0].device):
-        speaker = model.speaker_vector(batch[4])
-    correction = calibrated(model, memory, speaker.float()).correction
-    assert correction is not None
-    return correction
 
 
 def loss_weights(config: PolishTraining) -> dict[str, float]:

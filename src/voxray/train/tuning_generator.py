@@ -24,8 +24,8 @@ from voxray.tokens.content import ContentEncoder
 from .autoencoder import spectral_loss
 from .feed import half
 from .listening import Listener, likeness_loss, words_loss
+from .losses import judged_losses
 from .parts import Check, Part, Tuning
-from .polish import judged_losses
 from .prior import guide_loss, mel_error, predict, remember
 from .rehearsal import Rehearsed, put_in, rehearsal_losses, rehearse
 from .run import Schedule
