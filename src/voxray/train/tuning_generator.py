@@ -107,17 +107,13 @@ def generator_part(
         return published_part(bundle, store, config, check)
     if not isinstance(model, Generator) or not isinstance(model.decoder, IstftDecoder):
         raise ValueError("only generators like mini's and published ones can be tuned")
-    teacher = _teacher(store, config)
+    teacher = _teacher(store, config)  # before the clips are read: it writes what they sound like
     data, held = _aligned(store, "train"), _aligned(store, "dev")
     remember(store, model, data, held)
     longest = min(max(e.samples // TOKEN for e in part.entries) for part in (data, held))
     size = Size(config.batch, min(config.segment_tokens, longest), config.max_phones)
-    if size.segment_tokens < LEAST_HEARD:
-        teacher = None
-    hears = config.words > 0 and isinstance(bundle.content, ContentEncoder)
-    listener = Listener(bundle.content, bundle.quantiser) if hears else None
-    judge = judge if config.adversary else None
-    critics = Critics(listener, teacher, judge)
+    critics = _critics(bundle, config, size, teacher, judge)
+    listener, teacher = critics.listener, critics.teacher
     again = Size(config.rehearse, size.segment_tokens, config.max_phones)
     clips = _rehearsed(bundle, data, config, again, listener)
 
@@ -140,26 +136,42 @@ def generator_part(
         rows = {name: float(np.mean([float(p[name]) for p in parts])) for name in parts[0]}
         return {"score": -rows["spectrum"] - 0.2 * rows["pitch"], **rows}
 
-    weights = {"spectrum": 1.0, "pitch": 0.3, "guide": config.guide}
-    if listener is not None:
-        weights["words"] = config.words
-    if teacher is not None:
-        weights["likeness"] = config.likeness
-    if judge is not None:
-        weights |= {
-            "discriminator": 1.0,
-            "adversary": config.adversary,
-            "features": config.adversary,
-        }
-    if model.posterior is not None:
-        weights["copy"] = 1.0
-    if clips:
-        weights["kept"] = config.kept
-        weights |= {"alike": config.alike} if teacher is not None else {}
+    weights = _weights(config, critics, copied=model.posterior is not None, rehearsed=bool(clips))
     return Part(
         "generator", model, losses, weights, config.generator_steps, config.generator_rate,
-        check or loss_on_held, beside=judge,
+        check or loss_on_held, beside=critics.judge,
     )  # fmt: skip
+
+
+def _critics(
+    bundle: Bundle, config: Tuning, size: Size, teacher: SpeakerTeacher | None,
+    judge: SpectralDiscriminators | None,
+) -> Critics:  # fmt: skip
+    """Who listens, of those whose opinion counts and who hear enough of a segment."""
+    teacher = teacher if size.segment_tokens >= LEAST_HEARD else None
+    hears = config.words > 0 and isinstance(bundle.content, ContentEncoder)
+    listener = Listener(bundle.content, bundle.quantiser) if hears else None
+    return Critics(listener, teacher, judge if config.adversary else None)
+
+
+def _weights(
+    config: Tuning, critics: Critics, *, copied: bool, rehearsed: bool
+) -> dict[str, float]:
+    """What each loss counts, of those that there are."""
+    weights = {"spectrum": 1.0, "pitch": 0.3, "guide": config.guide}
+    if critics.listener is not None:
+        weights["words"] = config.words
+    if critics.teacher is not None:
+        weights["likeness"] = config.likeness
+    if critics.judge is not None:
+        weights |= dict.fromkeys(("adversary", "features"), config.adversary)
+        weights["discriminator"] = 1.0
+    if copied:
+        weights["copy"] = 1.0
+    if rehearsed:
+        weights["kept"] = config.kept
+        weights |= {"alike": config.alike} if critics.teacher is not None else {}
+    return weights
 
 
 def _rehearsed(
