@@ -206,11 +206,15 @@ class WaveDiscriminatorConfig(Config):
 
 
 class SpectralDiscriminatorConfig(Config):
-    """Small discriminators on spectrograms: (window, hop) each; cheap enough for a CPU."""
+    """Small discriminators on spectrograms: (window, hop) each; cheap enough for a CPU. With `periods` also some on the
+    waveform, of `width` channels, as `WaveDiscriminatorConfig` has them.
+    """
 
     resolutions: tuple[tuple[int, int], ...] = ((512, 128), (1024, 256), (2048, 512))
     channels: int = 16
     layers: int = 4
+    periods: tuple[int, ...] = ()
+    width: int = 128
 
 
 class MelPosteriorConfig(Config):

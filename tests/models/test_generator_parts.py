@@ -186,6 +186,7 @@ def test_discriminators_judge_and_pass_gradients() -> None:
     for judges, count in (
         (WaveDiscriminators(WaveDiscriminatorConfig(periods=(2, 3), width=64)), 3),
         (SpectralDiscriminators(small), 2),
+        (SpectralDiscriminators(small.model_copy(update={"periods": (2, 3), "width": 32})), 5),
     ):
         judgements = judges(wave)
         assert len(judgements) == count

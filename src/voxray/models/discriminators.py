@@ -115,15 +115,19 @@ class SpectralDiscriminator(nn.Module):
 
 
 class SpectralDiscriminators(nn.Module):
-    """Small set for training on a CPU; [B, 1, N] -> one judgement per resolution."""
+    """Small set for training on a CPU; [B, 1, N] -> one judgement per resolution, and per period where there are some."""
 
     def __init__(self, config: SpectralDiscriminatorConfig) -> None:
         super().__init__()
         self.config = config
-        self.discriminators = nn.ModuleList(
+        parts: list[nn.Module] = [
             SpectralDiscriminator(size, hop, config.channels, config.layers)
             for size, hop in config.resolutions
-        )
+        ]
+        if config.periods:
+            parts.append(ScaleDiscriminator(config.width))
+        parts += [PeriodDiscriminator(period, config.width) for period in config.periods]
+        self.discriminators = nn.ModuleList(parts)
 
     def forward(self, wave: Tensor) -> list[Judgement]:
         return [judge(wave) for judge in self.discriminators]

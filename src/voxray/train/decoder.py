@@ -49,7 +49,7 @@ class DecoderTraining(PolishTraining):
     segment_tokens: int = 40
     true: float = 0.5  # share of rows whose latents are the recording's own
     warp: tuple[float, float] = (0.84, 1.18)  # speeds at which those are heard
-    judge: str = ""  # a run whose discriminators go on; else they are new
+    judge: str = ""  # a run whose discriminators go on; else, or where it has none, they are new
 
 
 def grown(model: Generator, config: GeneratorConfig) -> Generator:
@@ -126,7 +126,8 @@ class Sounding:
         model.decoder.requires_grad_(True)
         self.judge = SpectralDiscriminators(config.discriminators)
         if config.judge:
-            self.judge.load_state_dict(state_of(Path(config.judge))["judge"])
+            known = state_of(Path(config.judge))["judge"]
+            self.judge.load_state_dict(known, strict=False)  # others may stand beside them now
         self.judge.to(self.device)
         self.data, self.held = Aligned(folder), Aligned(folder, "dev")
         if config.favourites:

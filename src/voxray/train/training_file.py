@@ -51,7 +51,7 @@ def training_parts(
 
 
 def training_judge(folder: Path, bundle: Bundle) -> SpectralDiscriminators | None:
-    """The discriminators that a bundle's generator was trained against; None where they are not kept."""
+    """The discriminators on spectrograms that a bundle's generator was trained against; None where they are not kept."""
     path = folder / TRAINING_FILE
     if bundle.config.base and not path.is_file():
         path = home(bundle.config.base) / TRAINING_FILE
@@ -66,5 +66,5 @@ def training_judge(folder: Path, bundle: Bundle) -> SpectralDiscriminators | Non
         return None
     channels = len(state["discriminators.0.convs.0.bias"])
     judge = SpectralDiscriminators(SpectralDiscriminatorConfig(channels=channels))
-    judge.load_state_dict(state)
+    judge.load_state_dict({name: state[name] for name in judge.state_dict()})
     return judge
