@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from voxray.bundle import Bundle
+from voxray.config import SpectralDiscriminatorConfig
 from voxray.models.generator import Generator
 from voxray.train.decoder import grown
+from voxray.train.polish import PolishTraining, begun_judge
+from voxray.train.run import Run
+from voxray.train.training_file import JUDGE, TRAINING_FILE
 
 
 @pytest.mark.parametrize(
@@ -38,3 +45,25 @@ def test_only_a_decoder_grows(tiny: Bundle) -> None:
     deep = small.model_copy(update={"flow": small.flow.model_copy(update={"couplings": 4})})
     with pytest.raises(ValueError, match="only grows"):
         grown(model, deep)
+
+
+def test_discriminators_go_on_from_a_run_or_a_model(tmp_path: Path) -> None:
+    first = begun_judge(PolishTraining())
+    Run(tmp_path / "run", {"judge": first}).save()
+    state = {f"{JUDGE}{k}": v.half() for k, v in first.state_dict().items()}
+    save_file(state, tmp_path / TRAINING_FILE)
+    for folder in (tmp_path / "run", tmp_path):
+        larger = SpectralDiscriminatorConfig(periods=(2,), width=32)
+        again = begun_judge(PolishTraining(judge=str(folder), discriminators=larger))
+        assert len(again.discriminators) == 5
+        for name, value in first.state_dict().items():
+            assert torch.allclose(again.state_dict()[name], value, atol=1e-3)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no discriminators"):
+        begun_judge(PolishTraining(judge=str(tmp_path / "empty")))
+    with pytest.raises(ValueError, match="other sizes"):
+        begun_judge(
+            PolishTraining(
+                judge=str(tmp_path), discriminators=SpectralDiscriminatorConfig(channels=8)
+            )
+        )

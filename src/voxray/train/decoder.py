@@ -21,16 +21,14 @@ from torch import Tensor, nn
 
 from voxray.audio import resample
 from voxray.config import GeneratorConfig
-from voxray.models.discriminators import SpectralDiscriminators
 from voxray.models.generator import Generator
 from voxray.models.posterior_mel import PITCH_LATENTS, pitch_latents
 
 from .expected import Shares, expected_latents
 from .feed import Feed, half, place
-from .finished import state_of
 from .listening import likeness_loss, words_loss
 from .losses import judged_losses
-from .polish import PolishTraining, loss_weights, who_knows, who_listens
+from .polish import PolishTraining, begun_judge, loss_weights, who_knows, who_listens
 from .prior import remember, withheld
 from .run import Run, Say, Task, fit, silent, team
 from .segments import Aligned, Size, sample_latents
@@ -49,7 +47,6 @@ class DecoderTraining(PolishTraining):
     segment_tokens: int = 40
     true: float = 0.5  # share of rows whose latents are the recording's own
     warp: tuple[float, float] = (0.84, 1.18)  # speeds at which those are heard
-    judge: str = ""  # a run whose discriminators go on; else, or where it has none, they are new
 
 
 def grown(model: Generator, config: GeneratorConfig) -> Generator:
@@ -124,11 +121,7 @@ class Sounding:
         self.config, self.device = config, place(config)
         self.model = model.to(self.device).requires_grad_(False).eval()
         model.decoder.requires_grad_(True)
-        self.judge = SpectralDiscriminators(config.discriminators)
-        if config.judge:
-            known = state_of(Path(config.judge))["judge"]
-            self.judge.load_state_dict(known, strict=False)  # others may stand beside them now
-        self.judge.to(self.device)
+        self.judge = begun_judge(config).to(self.device)
         self.data, self.held = Aligned(folder), Aligned(folder, "dev")
         if config.favourites:
             self.data.favour(config.favourites, config.favoured)

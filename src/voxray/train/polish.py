@@ -40,6 +40,7 @@ from .replay import Steps
 from .run import Run, Say, Task, fit, silent
 from .segments import Aligned, Size
 from .speakers import SpeakerTeacher
+from .training_file import judge_state
 
 
 class PolishTraining(PriorTraining):
@@ -51,6 +52,7 @@ class PolishTraining(PriorTraining):
     max_phones: int = 32
     rate: float = 4e-4
     discriminators: SpectralDiscriminatorConfig = SpectralDiscriminatorConfig()
+    judge: str = ""  # a run, or a model, whose discriminators go on; those that it lacks are new
     spectrum: float = 15.0  # weight of the spectral loss
     adversary: float = 1.0  # of the GAN's and the feature matching's
     prior_scale: float = 0.0  # share of the rate at which prior, flow and speaker encoder learn
@@ -116,7 +118,7 @@ class Polishing:
         torch.manual_seed(config.seed)  # initial weights of the discriminators only
         self.config, self.device = config, place(config)
         self.model = model.to(self.device)
-        self.judge = SpectralDiscriminators(config.discriminators).to(self.device)
+        self.judge = begun_judge(config).to(self.device)
         self.data, self.held = Aligned(folder), Aligned(folder, "dev")
         if config.favourites:
             self.data.favour(config.favourites, config.favoured)
@@ -225,6 +227,19 @@ def train_polish(
 def _now(number: int, share: float) -> bool:
     """Whether step `number` is one of those that this share of steps are, evenly spread."""
     return int((number + 1) * share) > int(number * share)
+
+
+def begun_judge(config: PolishTraining) -> SpectralDiscriminators:
+    """The discriminators, as far as they are known from before; ValueError where those are of other sizes."""
+    judge = SpectralDiscriminators(config.discriminators)
+    if config.judge:
+        try:
+            judge.load_state_dict(judge_state(Path(config.judge)), strict=False)
+        except RuntimeError as error:
+            raise ValueError(
+                f"the discriminators of {config.judge} are of other sizes: {error}"
+            ) from error
+    return judge
 
 
 def loss_weights(config: PolishTraining) -> dict[str, float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from safetensors.torch import load_file
+from torch import Tensor
 
 from voxray.bundle import Bundle
 from voxray.config import MelPosteriorConfig, SpectralDiscriminatorConfig
@@ -18,6 +19,7 @@ from voxray.models.posterior_mel import MelPosterior
 from voxray.packaged import home
 from voxray.tokens.content import Readout
 
+from .finished import state_of
 from .tuning_published import published_posterior
 
 TRAINING_FILE = "training.safetensors"
@@ -50,6 +52,19 @@ def training_parts(
     return posterior.eval(), readout.eval()
 
 
+def judge_state(folder: Path) -> dict[str, Tensor]:
+    """The discriminators' tensors of a run, or of a model with a training file; ValueError where there are none."""
+    if (folder / "state.pt").is_file():
+        state = state_of(folder).get("judge", {})
+    else:
+        path = folder / TRAINING_FILE
+        known = load_file(path) if path.is_file() else {}
+        state = {k.removeprefix(JUDGE): v.float() for k, v in known.items() if k.startswith(JUDGE)}
+    if not state:
+        raise ValueError(f"{folder} holds no discriminators: name a run of part 4 or 5, or a model")
+    return state
+
+
 def training_judge(folder: Path, bundle: Bundle) -> SpectralDiscriminators | None:
     """The discriminators on spectrograms that a bundle's generator was trained against; None where they are not kept."""
     path = folder / TRAINING_FILE
@@ -57,13 +72,9 @@ def training_judge(folder: Path, bundle: Bundle) -> SpectralDiscriminators | Non
         path = home(bundle.config.base) / TRAINING_FILE
     if bundle.config.version or not path.is_file():
         return None
-    state = {
-        name.removeprefix(JUDGE): value.float()
-        for name, value in load_file(path).items()
-        if name.startswith(JUDGE)
-    }
-    if not state:
+    if not any(name.startswith(JUDGE) for name in load_file(path)):
         return None
+    state = judge_state(path.parent)
     channels = len(state["discriminators.0.convs.0.bias"])
     judge = SpectralDiscriminators(SpectralDiscriminatorConfig(channels=channels))
     judge.load_state_dict({name: state[name] for name in judge.state_dict()})
