@@ -29,10 +29,8 @@ class Tuning(Config):
     max_phones: int = 40
     gpt_batch: int = 6
     spoil: float = 0.1
-    own: float = 0.25  # share of the generator's rows that decode the recording's own latents, where there is a posterior
-    adversary: float = (
-        0.07  # of the GAN's and the feature matching's, where there are discriminators
-    )
+    own: float = 0.0  # share of the generator's rows that decode the recording's own latents
+    adversary: float = 0.0  # of the GAN and the feature matching, where discriminators are kept
     dropout: float = 0.1
     guide: float = 0.2
     words: float = 2.0  # of the content encoder's distance from what it hears in the recording
