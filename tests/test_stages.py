@@ -95,6 +95,11 @@ def test_a_model_is_trained_joined_saved_and_speaks(store: Path, tmp_path: Path)
     )  # fmt: skip
     parts = [part.model_dump_json() for part in (copy, prior, joint, polish, decoder)]
     stages.run_generator(store, runs / "generator", *parts[:2], said.append, *parts[2:])
+    with pytest.raises(ValueError, match="none that the prior said"):
+        only_true = decoder.model_copy(update={"true": 1.0}).model_dump_json()
+        stages.run_generator(
+            store, runs / "generator", *parts[:2], said.append, *parts[2:4], only_true
+        )
     tuned = (runs / "generator" / "joint" / "log.jsonl").read_text(encoding="utf-8")
     assert '"kl"' in tuned and '"unexplained"' in tuned
     polished = (runs / "generator" / "polish" / "log.jsonl").read_text(encoding="utf-8")

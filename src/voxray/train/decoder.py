@@ -103,7 +103,7 @@ def _chunks(data: Aligned, least: int) -> Iterator[tuple[int, list[tuple[Entry, 
     places = []
     for entry in data.entries:
         total = entry.samples // TOKEN
-        size = min(total, CHUNK)
+        size = min(total, max(CHUNK, least))
         if size >= least:
             places += [(size, entry, at) for at in {*range(0, total - size, CHUNK), total - size}]
     places = [row for row in places if data.speaks(row[1], row[2], row[0])]
@@ -128,6 +128,10 @@ class Sounding:
         self.teacher = who_knows(config, self.data).to(self.device) if config.likeness else None
         self.listener = who_listens(config).to(self.device) if config.words else None
         self.own = round(config.batch * config.true)  # rows of a batch
+        if self.own >= config.batch:
+            raise ValueError(
+                f"true: {config.true} of {config.batch} rows leaves none that the prior said"
+            )
         self.feed = Feed(
             lambda number: self._make(self.data, (config.seed, number)), config, self.device
         )

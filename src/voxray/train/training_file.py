@@ -58,11 +58,16 @@ def judge_state(folder: Path) -> dict[str, Tensor]:
         state = state_of(folder).get("judge", {})
     else:
         path = folder / TRAINING_FILE
-        known = load_file(path) if path.is_file() else {}
-        state = {k.removeprefix(JUDGE): v.float() for k, v in known.items() if k.startswith(JUDGE)}
+        state = _judge(path) if path.is_file() else {}
     if not state:
         raise ValueError(f"{folder} holds no discriminators: name a run of part 4 or 5, or a model")
     return state
+
+
+def _judge(path: Path) -> dict[str, Tensor]:
+    """The discriminators' tensors of a training file, if it holds any."""
+    named = load_file(path).items()
+    return {k.removeprefix(JUDGE): v.float() for k, v in named if k.startswith(JUDGE)}
 
 
 def training_judge(folder: Path, bundle: Bundle) -> SpectralDiscriminators | None:
@@ -72,9 +77,9 @@ def training_judge(folder: Path, bundle: Bundle) -> SpectralDiscriminators | Non
         path = home(bundle.config.base) / TRAINING_FILE
     if bundle.config.version or not path.is_file():
         return None
-    if not any(name.startswith(JUDGE) for name in load_file(path)):
+    state = _judge(path)
+    if not state:
         return None
-    state = judge_state(path.parent)
     channels = len(state["discriminators.0.convs.0.bias"])
     judge = SpectralDiscriminators(SpectralDiscriminatorConfig(channels=channels))
     judge.load_state_dict({name: state[name] for name in judge.state_dict()})
