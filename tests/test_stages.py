@@ -91,7 +91,7 @@ def test_a_model_is_trained_joined_saved_and_speaks(store: Path, tmp_path: Path)
     )  # fmt: skip
     decoder = DecoderTraining(
         model=larger, batch=3, true=0.34, segment_tokens=20, alone=1, validate_every=1,
-        judge=str(runs / "generator" / "polish"), **SHORT,
+        compared=False, faithful=2.0, judge=str(runs / "generator" / "polish"), **SHORT,
     )  # fmt: skip
     parts = [part.model_dump_json() for part in (copy, prior, joint, polish, decoder)]
     stages.run_generator(store, runs / "generator", *parts[:2], said.append, *parts[2:])
@@ -105,7 +105,7 @@ def test_a_model_is_trained_joined_saved_and_speaks(store: Path, tmp_path: Path)
     polished = (runs / "generator" / "polish" / "log.jsonl").read_text(encoding="utf-8")
     assert '"adversary"' in polished and '"discriminator"' in polished
     sounded = (runs / "generator" / "decoder" / "log.jsonl").read_text(encoding="utf-8")
-    assert '"adversary"' in sounded and '"validation"' in sounded
+    assert '"adversary"' in sounded and '"validation"' in sounded and '"faithful"' in sounded
     gpt = GPTTraining(model=GPT, batch=2, max_tokens=60, max_phones=40, **SHORT)
     stages.run_gpt(store, runs / "gpt", gpt.model_dump_json(), said.append)
 

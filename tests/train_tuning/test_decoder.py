@@ -10,8 +10,12 @@ from safetensors.torch import save_file
 
 from voxray.bundle import Bundle
 from voxray.config import SpectralDiscriminatorConfig
+from voxray.models.discriminators import SpectralDiscriminators
 from voxray.models.generator import Generator
+from voxray.models.posterior_mel import MelPosterior
 from voxray.train.decoder import grown
+from voxray.train.listening import told_loss
+from voxray.train.losses import judged_losses
 from voxray.train.polish import PolishTraining, begun_judge
 from voxray.train.run import Run
 from voxray.train.training_file import JUDGE, TRAINING_FILE
@@ -67,3 +71,30 @@ def test_discriminators_go_on_from_a_run_or_a_model(tmp_path: Path) -> None:
                 judge=str(tmp_path), discriminators=SpectralDiscriminatorConfig(channels=8)
             )
         )
+
+
+def test_rows_that_are_not_compared_have_only_to_sound_real() -> None:
+    judge = SpectralDiscriminators(SpectralDiscriminatorConfig(periods=(2,), width=32))
+    wave, made = 0.1 * torch.randn(3, 9_600), 0.1 * torch.randn(3, 9_600)
+    made.requires_grad_()
+    band = torch.ones(3)
+    rows = judged_losses(judge, made, wave, band, True, 1)
+    alone = judged_losses(judge, made[:1], wave[:1], band[:1], True)
+    for name in ("spectrum", "features"):
+        assert torch.allclose(rows[name], alone[name], atol=1e-5)
+        gradient = torch.autograd.grad(rows[name], made, retain_graph=True)[0]
+        assert gradient[0].any() and not gradient[1:].any()
+    gradient = torch.autograd.grad(rows["adversary"], made)[0]
+    assert all(row.any() for row in gradient)
+
+
+def test_what_is_told_and_heard_again_is_faithful(tiny: Bundle) -> None:
+    model = Generator(tiny.generator.config)
+    assert isinstance(model.posterior, MelPosterior)
+    wave = 0.1 * torch.randn(2, 9_600)
+    z = model.posterior.linear(wave, torch.full((2, 40), 150.0))
+    assert float(told_loss(model, wave, z)) < 1e-5
+    assert float(told_loss(model, 0.5 * wave, z)) > 0.01
+    model.posterior = None
+    with pytest.raises(ValueError, match="hears no latents"):
+        told_loss(model, wave, z)

@@ -4,7 +4,9 @@ From a recording's own latents the decoder still loses a part of who speaks; it 
 else has to be computed again in every step. So what the prior says of every clip is written once (`expected.f16`,
 as in the fourth part, with references, spoilt tokens and corrections), and a step decodes stretches of it and of the
 recordings' own latents, the latter at other speeds, too, as voices that nobody has (`warp`). Losses are those of the
-fourth part: spectral, GAN, and, of what the prior said, who listens. The decoder may have more layers than before, or
+fourth part: spectral, GAN, and, of what the prior said, who listens. What the prior said has its fine latents from other
+moments of the reference: a decoder that has to make the recording out of them learns to pass over them. Without `compared`
+only recordings' own latents have to come back as the recording; `faithful` asks of all that the sound has the latents told. The decoder may have more layers than before, or
 know the speaker vector (FiLM, Perez et al. 2018, eq. 2): what is new begins as nothing (Chen et al. 2016, Net2Net).
 """
 
@@ -26,7 +28,7 @@ from voxray.models.posterior_mel import PITCH_LATENTS, pitch_latents
 
 from .expected import Shares, expected_latents
 from .feed import Feed, half, place
-from .listening import likeness_loss, words_loss
+from .listening import likeness_loss, told_loss, words_loss
 from .losses import judged_losses
 from .polish import PolishTraining, begun_judge, loss_weights, who_knows, who_listens
 from .prior import remember, withheld
@@ -47,6 +49,12 @@ class DecoderTraining(PolishTraining):
     segment_tokens: int = 40
     true: float = 0.5  # share of rows whose latents are the recording's own
     warp: tuple[float, float] = (0.84, 1.18)  # speeds at which those are heard
+    compared: bool = (
+        True  # what the prior said has to be the recording, too, not only to sound real
+    )
+    faithful: float = (
+        0.0  # weight of the distance of the latents heard in the sound from those told
+    )
 
 
 def grown(model: Generator, config: GeneratorConfig) -> Generator:
@@ -197,7 +205,10 @@ class Sounding:
         noise = torch.randn(wave.shape, generator=dice, device=self.device)
         with half(self.device):
             made = self.model.decoder(z, speaker, noise, f0).audio
-        rows = judged_losses(self.judge, made, wave, band, heard)
+        compared = None if self.config.compared else self.own
+        rows = judged_losses(self.judge, made, wave, band, heard, compared)
+        if self.config.faithful:
+            rows["faithful"] = told_loss(self.model, made, z)
         if self.teacher is not None:
             rows["likeness"] = likeness_loss(self.teacher, made[self.own :], known)
         if self.listener is not None:
@@ -230,7 +241,7 @@ def train_decoder(
     task = Task(
         [{"params": list(model.decoder.parameters())}, {"params": list(own.judge.parameters())}],
         own.losses,
-        loss_weights(config),
+        loss_weights(config) | ({"faithful": config.faithful} if config.faithful else {}),
         validate=partial(own.validate, run) if own.held.entries else None,
         betas=(0.8, 0.99),
     )

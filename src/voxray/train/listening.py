@@ -1,10 +1,14 @@
-"""Losses of who listens: a speaker encoder and the content encoder, both standing still, hear the wave that is made."""
+"""Losses of who listens: a speaker encoder and the content encoder, both standing still, hear the wave that is made; and
+whether it sounds as it was told to.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from voxray.models.generator import Generator
+from voxray.models.posterior_mel import PITCH_LATENTS, LinearLatents
 from voxray.tokens.content import ContentEncoder
 from voxray.tokens.quantiser import Quantiser
 
@@ -42,3 +46,12 @@ def words_loss(listener: Listener, made: Tensor, wave: Tensor) -> Tensor:
     with torch.no_grad():
         wanted = listener(wave)
     return 1.0 - torch.cosine_similarity(listener(made), wanted, dim=2).mean()
+
+
+def told_loss(model: Generator, made: Tensor, z: Tensor) -> Tensor:
+    """How far the shape heard in waves [B, N] is from that of the latents [B, Z, T] that they were decoded from."""
+    hearing = model.hearing if model.posterior is None else model.posterior
+    if not isinstance(hearing, LinearLatents):
+        raise ValueError("faithful: this model hears no latents of a recording")
+    heard = hearing.components(hearing.pairs(made.float()))  # [B, T, Z - 4]
+    return (heard - z[:, PITCH_LATENTS:].transpose(1, 2).float()).abs().mean()

@@ -62,13 +62,21 @@ def _judged(judge: SpectralDiscriminators, wave: Tensor, *, learn: bool) -> list
         return functional_call(judge, fixed, (wave,))
 
 
+def _first(judged: Sequence[Judgement], rows: int | None) -> list[Judgement]:
+    """Of the first rows alone."""
+    return [Judgement(one.logits[:rows], [x[:rows] for x in one.features]) for one in judged]
+
+
 def judged_losses(
-    judge: SpectralDiscriminators, made: Tensor, wave: Tensor, band: Tensor, heard: bool
-) -> dict[str, Tensor]:
-    """Spectral loss of waves [B, N] made, and those of the GAN; `heard`: it counts for who made them."""
+    judge: SpectralDiscriminators, made: Tensor, wave: Tensor, band: Tensor, heard: bool,
+    compared: int | None = None,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Spectral loss of waves [B, N] made, and those of the GAN; `heard`: it counts for who made them. Only the first
+    `compared` rows (None: all) are to be the recording itself, the others only to sound real.
+    """
     real = _judged(judge, wave, learn=True)
     parts = {
-        "spectrum": spectral_loss(made, wave, band),
+        "spectrum": spectral_loss(made[:compared], wave[:compared], band[:compared]),
         "discriminator": discriminator_loss(real, _judged(judge, made.detach(), learn=True)),
         "adversary": made.new_zeros(()),
         "features": made.new_zeros(()),
@@ -76,5 +84,5 @@ def judged_losses(
     if heard:
         said = _judged(judge, made, learn=False)
         parts["adversary"] = adversarial_loss(said)
-        parts["features"] = feature_loss(real, said)
+        parts["features"] = feature_loss(*(_first(some, compared) for some in (real, said)))
     return parts
