@@ -58,7 +58,7 @@ RATE = 16_000  # of what a content encoder hears
 Precision = Literal["float32", "fast", "int8"]
 CHUNK = 20 * RATE
 LATENT_RATE, TOKEN_SAMPLES = 24_000, 960  # at which latents are heard; samples of a token there
-MEMORY_SECONDS = 20
+MEMORY_SECONDS = 60  # of a reference are remembered at most
 WHOLE = {"v3": "02", "v4": "PK"}  # how a file begins that is no LoRA
 
 
@@ -218,7 +218,7 @@ class Bundle:
 
     @torch.inference_mode()
     def memory(self, wave: Wave, rate: int, speaker: Tensor | None = None) -> Memory | None:
-        """Reference [N] -> its frames, of the first 20 s, and how they differ from what is said of them with
+        """Reference [N] -> its frames, of the first minute, and how they differ from what is said of them with
         its speaker vector [G] (heard here if not given); None: the model looks nothing up.
         """
         generator = self.generator

@@ -235,7 +235,7 @@ def test_parts_that_are_to_stay_stay_as_they_are(
     system: Bundle, store: Path, tmp_path: Path
 ) -> None:
     before, rising = weights(system), iter(range(100))
-    config = FEW.model_copy(update={"still": ("prior", "speaker")})
+    config = FEW.model_copy(update={"still": ("prior", "speaker", "decoder.direct")})
     rows = tune(
         system, store, tmp_path / "run", config, only="generator",
         check=lambda: {"score": float(next(rising))},
@@ -244,6 +244,7 @@ def test_parts_that_are_to_stay_stay_as_they_are(
     changed = {k.split(".")[1] for k in after if not torch.equal(after[k], before[k])}
     assert "decoder" in changed
     assert not {"prior", "speaker"} & changed
+    assert all(torch.equal(after[k], before[k]) for k in after if ".decoder.direct." in k)
     assert rows["generator"]["step"] == FEW.generator_steps  # whose weights were kept
 
 

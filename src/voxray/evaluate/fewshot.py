@@ -23,7 +23,7 @@ import numpy as np
 from torch.nn.utils import parametrize
 
 from .. import audio
-from ..bundle import Bundle
+from ..bundle import MEMORY_SECONDS, Bundle
 from ..cleaning import cleaned
 from ..engine import save, tts
 from ..packaged import BASE_FIELDS, DEFAULT, home
@@ -34,7 +34,7 @@ from ..train.store import RATE, Entry, Store
 from ..train.training_file import training_judge, training_parts
 from ..train.tuning import Tuning, can_be_tuned, tune
 from ..train.voice_store import write_store
-from ..voice import LONGEST, Voice
+from ..voice import Voice
 from . import metrics, normalise
 from .judges import Judges, Wave
 from .sets import RATE as HEARD_RATE
@@ -158,9 +158,9 @@ def _mean(vectors: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def voice_wave(store: Store, entries: Sequence[Entry]) -> Wave:
-    """Up to 30 s of the voice, the clips one behind the other: what its speaker vector is taken from."""
+    """Up to a minute of the voice, the clips one behind the other: what its speaker vector and its frames are taken from."""
     joined = np.concatenate([store.audio(entry) for entry in entries])
-    return joined[: round(LONGEST * RATE)]
+    return joined[: MEMORY_SECONDS * RATE]
 
 
 def heard_by(bundle: Bundle, wave: Wave) -> Wave:

@@ -17,7 +17,7 @@ class Tuning(Config):
     """Settings of a few-shot run."""
 
     rank: int = 0  # of the adapters; 0: all weights
-    still: tuple[str, ...] = ()  # parts of the generator that stay as they are (of full tuning)
+    still: tuple[str, ...] = ()  # parts that stay as they are, as `decoder.direct` (of full tuning)
     generator_steps: int = 240
     gpt_steps: int = 240
     generator_rate: float = 2e-4  # of our own kind; published models keep their recipe's

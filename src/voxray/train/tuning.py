@@ -76,9 +76,9 @@ def tune_part(part: Part, out: Path, config: Tuning, say: Say = silent) -> dict[
         groups = [{"params": adapt(module, config.rank, config.seed), "scale": scale}]
     else:
         module.requires_grad_(True)
-        for name in ("posterior", *config.still):
-            if isinstance(getattr(module, name, None), nn.Module):
-                getattr(module, name).requires_grad_(False)
+        for name, inner in module.named_modules():
+            if name in ("posterior", *config.still):
+                inner.requires_grad_(False)
         groups = [{"params": [p for p in module.parameters() if p.requires_grad], "scale": 1.0}]
     beside = {} if part.beside is None else {"judge": part.beside}
     run = Run(out, {part.name: module, **beside})
