@@ -290,6 +290,7 @@ class GeneratorConfig(Config):
     retrieval: int = (
         0  # latents that stay as predicted, the others are the reference's; 0: all stay
     )
+    retrieval_frames: int = 1  # of the reference, that those others are a mean of
 
     @property
     def sample_rate(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -13,7 +15,7 @@ from voxray.models.calibration import corrected
 from voxray.models.generator import Generator
 from voxray.models.memory import Memory
 from voxray.models.prior import Heard
-from voxray.models.retrieval import at_pace, nearest, retrieved
+from voxray.models.retrieval import alike, at_pace, nearest, retrieved, shares
 from voxray.sites import record
 from voxray.voice import Voice
 
@@ -61,17 +63,38 @@ def test_what_is_kept_stays_and_the_rest_is_one_frame_of_the_reference() -> None
     assert len(index.unique()) > 3
 
 
+def test_a_mean_of_several_frames_leans_to_the_nearest() -> None:
+    z, codes, _ = frames(20, seed=1)
+    heard = frames(30, seed=2)[2]
+    index, cost = alike(z, codes, heard, 4)
+    assert torch.equal(index[..., 0], nearest(z, codes, heard)) and (cost.diff(dim=2) >= 0).all()
+    weights, _ = shares(cost)
+    assert torch.allclose(weights.sum(2), torch.ones(1, 20)) and (weights.diff(dim=2) <= 0).all()
+    made = retrieved(z, codes, heard, KEPT, 4)
+    wanted = (heard.latents[0][:, index[0]] * weights[0]).sum(2)
+    assert torch.allclose(made[0, KEPT:], wanted[KEPT:], atol=1e-6)
+    few = Heard(heard.features[..., :2], heard.latents[..., :2])  # fewer than are asked for
+    assert torch.isfinite(retrieved(z, codes, few, KEPT, 4)).all()
+
+
+@pytest.mark.parametrize("several", [1, 4])
 @pytest.mark.parametrize("counts", [(10, 30), (2, 4), (1, 0)])
-def test_frames_that_do_not_count_are_never_taken(counts: tuple[int, int]) -> None:
+def test_frames_that_do_not_count_are_never_taken(counts: tuple[int, int], several: int) -> None:
     """Not even where they are the very frames to be spoken; rows without any stay as they were."""
     mask = torch.arange(30)[None] < torch.tensor(counts)[:, None]
     heard = frames(30, seed=2, rows=2, mask=mask)[2]
     z, codes = cut(heard, 10, 30)
-    index, made = nearest(z, codes, heard), retrieved(z, codes, heard, KEPT)
+    index, made = nearest(z, codes, heard), retrieved(z, codes, heard, KEPT, several)
     for row, count in enumerate(counts):
         if count:
             assert int(index[row].max()) < count
-            assert torch.equal(made[row, KEPT:], heard.latents[row, KEPT:, index[row]])
+            if several == 1:
+                assert torch.equal(made[row, KEPT:], heard.latents[row, KEPT:, index[row]])
+            else:  # what does not count is nowhere in the mean
+                other = heard.latents.clone()
+                other[row, :, count:] = 1e3
+                again = retrieved(z, codes, replace(heard, latents=other), KEPT, several)
+                assert torch.equal(made[row], again[row])
         else:
             assert torch.equal(made[row], z[row])
 

@@ -125,6 +125,7 @@ class Retrieval:
 
     def __init__(self, generator: Generator) -> None:
         self.kept = generator.config.retrieval
+        self.count = generator.config.retrieval_frames
         self.features, self.z = torch.empty(0), torch.empty(0)  # [B, C, T], [B, Z, T]
         self.heard: Heard | None = None
 
@@ -144,7 +145,7 @@ class Retrieval:
         if heard is not None:
             features, latents = (_rows(x, len(self.z)) for x in (heard.features, heard.latents))
             heard = replace(heard, features=features, latents=latents)
-        return retrieved(self.z, self.features, heard, self.kept)
+        return retrieved(self.z, self.features, heard, self.kept, self.count)
 
     def coarse(self, heard: Heard) -> Tensor:
         """The latents [B, K, T] that are not retrieved, as corrected by what is known of a voice."""

@@ -6,8 +6,8 @@
 In: speech of a model that looks up the reference's frames (`models/memory.py`). The look-up's attention
 [H, frames spoken, 1 + frames of the reference] is recorded in a replay, heads and the word's frames averaged;
 what falls on the first column found nothing alike there. Weights are attention: correlational. The retrieval
-(`models/retrieval.py`) copies the fine latents of one frame of the reference for each frame spoken; which one,
-and what share of it was taken, is read in the same replay: no guess, that is how the sound was made. Seconds
+(`models/retrieval.py`) copies the fine latents of a few frames of the reference for each frame spoken; which ones,
+and what share of each was taken, is read in the same replay: no guess, that is how the sound was made. Seconds
 count in the reference as it was heard (silent ends cut off); of a voice joined from several recordings,
 in its parts one behind the other.
 """
@@ -126,21 +126,21 @@ def copied(speech: Spoken, passage: Passage) -> Floats:
         if retrieval.heard is not None and retrieval.heard.latents.shape[2]:
             features = fine.at_pace(retrieval.features, z)
             asked = corrected(retrieval.z, features, retrieval.heard.correction)
-            index, cost = fine.alike(asked, features, retrieval.heard)
-            taken = ((fine.TRUSTED - cost[0]) / fine.SOFT).sigmoid()
-            seen.append((index[0].numpy().copy(), taken.numpy().copy()))
+            index, cost = fine.alike(asked, features, retrieval.heard, retrieval.count)
+            weights, taken = fine.shares(cost)  # [1, T, K], [1, T]
+            seen.append((index[0].numpy().copy(), (weights * taken[..., None])[0].numpy().copy()))
         return z
 
     replay.sound(speech, passage, {**retrieval.edits(lambda: retrieval.z), RETRIEVED: note})
-    index, taken = seen[-1]
+    index, taken = seen[-1]  # [T, K] each
     tokens = len(passage.tokens)
     place = np.arange(len(index)) * tokens // len(index)  # the token of each frame
     assert speech.voice.memory is not None
     columns = 1 + speech.voice.memory.tokens.shape[1]
     first, size = place * columns, tokens * columns  # of each frame's row in the flat table
-    flat = np.bincount(first + 1 + index // FRAMES, taken, size) + np.bincount(
-        first, 1 - taken, size
-    )
+    where = first[:, None] + 1 + index // FRAMES  # [T, K]
+    flat = np.bincount(where.ravel(), taken.ravel(), size)
+    flat = flat + np.bincount(first, 1 - taken.sum(1), size)
     weights = flat.reshape(tokens, columns)
     return weights / np.maximum(weights.sum(1, keepdims=True), 1e-9)
 

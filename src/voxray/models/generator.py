@@ -164,7 +164,10 @@ class Generator(nn.Module):
         """Latents [B, Z, T] with the fine ones of the reference, of models that retrieve them."""
         if self.retrieved is None:
             return z
-        return self.retrieved(retrieved(z, features, heard, self.config.retrieval))
+        config = self.config
+        return self.retrieved(
+            retrieved(z, features, heard, config.retrieval, config.retrieval_frames)
+        )
 
     def decode(
         self,
