@@ -79,9 +79,9 @@ def test_another_models_memory_is_refused(pipeline: Pipeline, voice: Voice) -> N
 
 
 def test_averaged_voices_join_what_they_remember(voice: Voice) -> None:
-    voices = [with_memory(voice, seed, 400) for seed in (1, 2, 3)]
-    joined = voices[0].averaged(voices[1:])
     part = MOST_TOKENS // 3
+    voices = [with_memory(voice, seed, part + 50) for seed in (1, 2, 3)]
+    joined = voices[0].averaged(voices[1:])
     tokens, latents = joined.memory_tokens, joined.memory_latents
     assert tokens is not None and latents is not None
     assert len(tokens) == 3 * part and latents.shape == (96, 6 * part)
