@@ -14,12 +14,13 @@ benchmarks/quality.py on references of several corpora.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
+from make_mean import keep_beside
 from torch import Tensor
 
 from voxray import audio
@@ -28,11 +29,8 @@ from voxray.models.decoder_istft import IstftDecoder
 from voxray.models.generator import Generator
 from voxray.models.posterior_mel import PITCH_LATENTS
 
-BESIDE = ("training.safetensors", "phones.safetensors", "text.json")
-KNOTS, BANDS = (
-    (0, 12, 36),
-    ((0, 4), (4, 12), (12, 24), (24, 36), (36, 48), (48, 60), (60, 76), (76, 92)),
-)
+KNOTS = (0, 12, 36)  # latents behind the pitch with a factor of their own; and the last
+EDGES = (0, 4, 12, 24, 36, 48, 60, 76, 92)  # of the bands that are told
 MOST_SECONDS = 20
 
 
@@ -72,12 +70,22 @@ def raised(bundle: Bundle, factors: list[float], level: float = 0.0) -> None:
 
 
 def _say(name: str, slope: Tensor) -> None:
-    parts = (f"{float(slope[first:last].mean()):.2f}" for first, last in BANDS)
+    parts = (f"{float(slope[first:last].mean()):.2f}" for first, last in pairwise(EDGES))
     sys.stdout.write(f"{name}: {' '.join(parts)}\n")
 
 
+def _make(given: argparse.Namespace) -> None:
+    bundle = Bundle.load(given.model, precision="float32")
+    _say("told to heard", slopes(bundle, given.recordings))
+    if given.to:
+        raised(bundle, [float(factor) for factor in given.factors.split(",")], given.level)
+        _say("raised", slopes(bundle, given.recordings))
+        bundle.save(given.to)
+        keep_beside(given.model, given.to)
+
+
 def main() -> None:
-    """The command."""
+    """The command; exit code 2 where an argument is no good."""
     parser = argparse.ArgumentParser(description="Levels of a decoder's latents.")
     parser.add_argument("model", type=Path)
     parser.add_argument("recordings", type=Path, nargs="+")
@@ -85,15 +93,12 @@ def main() -> None:
     parser.add_argument("--level", type=float, default=0.0)
     parser.add_argument("--to", type=Path)
     given = parser.parse_args()
-    bundle = Bundle.load(given.model, precision="float32")
-    _say("told to heard", slopes(bundle, given.recordings))
-    if given.factors and given.to:
-        raised(bundle, [float(factor) for factor in given.factors.split(",")], given.level)
-        _say("raised", slopes(bundle, given.recordings))
-        bundle.save(given.to)
-        for name in BESIDE:
-            if (given.model / name).is_file():
-                shutil.copyfile(given.model / name, given.to / name)
+    if bool(given.factors) != bool(given.to):
+        parser.error("--raise and --to go together")
+    try:
+        _make(given)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

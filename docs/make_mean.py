@@ -5,6 +5,7 @@
 Runs from one start that saw other data, or another loss, lie in one valley, and the point between them is often better than
 any of them (Wortsman et al. 2022, arXiv 2203.05482). Shares are 1 where none is given, and are divided by their sum. What the
 models hold beside their weights (training parts, sounds of the codes, text manifest) and their settings are the first one's.
+Models of different sizes have no mean: bring the smaller one to the other's size first (`voxray.train.decoder.grown`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ from torch import Tensor
 
 from voxray.bundle import PARTS, Bundle
 
-BESIDE = ("training.safetensors", "phones.safetensors", "text.json")
+BESIDE = (
+    "training.safetensors",
+    "phones.safetensors",
+    "text.json",
+)  # of a model, beside its weights
 
 
 def asked(argument: str) -> tuple[Path, float]:
@@ -51,21 +56,35 @@ def mean(states: list[dict[str, Tensor]], shares: list[float]) -> dict[str, Tens
     return made
 
 
-def main() -> None:
-    """The command."""
-    if len(sys.argv) < 4:
-        sys.exit(__doc__)
-    target = Path(sys.argv[1])
-    folders, shares = zip(*(asked(argument) for argument in sys.argv[2:]), strict=True)
+def keep_beside(model: Path, target: Path) -> None:
+    """Copy what a model's folder holds beside its weights."""
+    for name in BESIDE:
+        if (model / name).is_file():
+            shutil.copyfile(model / name, target / name)
+
+
+def make(target: Path, arguments: list[str]) -> None:
+    """Write the mean of these models."""
+    folders, shares = zip(*(asked(argument) for argument in arguments), strict=True)
     models = [Bundle.load(folder, precision="float32") for folder in folders]
     for part in PARTS:
         states = [getattr(model, part).state_dict() for model in models]
         getattr(models[0], part).load_state_dict(mean(states, list(shares)))
     models[0].save(target)
-    for name in BESIDE:
-        if (folders[0] / name).is_file():
-            shutil.copyfile(folders[0] / name, target / name)
+    keep_beside(folders[0], target)
     sys.stdout.write(f"{target}\n")
+
+
+def main() -> None:
+    """The command; exit code 2 where an argument is no good."""
+    if len(sys.argv) < 4:
+        sys.stderr.write(f"{__doc__}\n")
+        sys.exit(2)
+    try:
+        make(Path(sys.argv[1]), sys.argv[2:])
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -119,6 +119,5 @@ def main() -> None:
 if __name__ == "__main__":
     main()
     sys.stdout.flush()
-    os._exit(
-        0
-    )  # the pretended device's backward thread is never joined: now and then it aborts the end
+    # The pretended device's backward thread is never joined: now and then it would abort the end.
+    os._exit(0)

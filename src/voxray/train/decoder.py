@@ -6,8 +6,9 @@ as in the fourth part, with references, spoilt tokens and corrections), and a st
 recordings' own latents, the latter at other speeds, too, as voices that nobody has (`warp`). Losses are those of the
 fourth part: spectral, GAN, and, of what the prior said, who listens. What the prior said has its fine latents from other
 moments of the reference: a decoder that has to make the recording out of them learns to pass over them. Without `compared`
-only recordings' own latents have to come back as the recording; `faithful` asks of all that the sound has the latents told. The decoder may have more layers than before, or
-know the speaker vector (FiLM, Perez et al. 2018, eq. 2): what is new begins as nothing (Chen et al. 2016, Net2Net).
+only recordings' own latents have to come back as the recording; `faithful` asks of all that the sound has the latents told.
+The decoder may have more layers than before, or know the speaker vector (FiLM, Perez et al. 2018, eq. 2): what is new begins
+as nothing (Chen et al. 2016, Net2Net).
 """
 
 from __future__ import annotations
