@@ -194,7 +194,7 @@ def settings(
     quick: bool, rank: int, steps: int, still: str, rate: float, words: float, more: dict[str, Any]
 ) -> Tuning:  # fmt: skip
     """Of every run."""
-    more = {**more, "still": tuple(filter(None, still.split(",")))}
+    more = {**more, **({"still": tuple(still.split(","))} if still else {})}
     more |= {"generator_steps": steps, "gpt_steps": steps} if steps else {}
     more |= {"generator_rate": rate} if rate else {}
     more |= {"words": words} if words else {}

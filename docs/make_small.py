@@ -44,7 +44,7 @@ def main() -> None:
     if (base / MANIFEST).is_file():
         shutil.copy(base / MANIFEST, target / MANIFEST)
     Bundle.load(target)  # it must open
-    files = {*target.glob("weights*.safetensors"), *BUILTIN.glob("*/weights*.safetensors")}
+    files = {*target.glob("weights*.safetensors"), *base.glob("weights*.safetensors")}
     total = sum(path.stat().st_size for path in files)
     sys.stdout.write(f"{target}; all weights {total:,} bytes of {LIMIT:,}\n")
     if total > LIMIT:

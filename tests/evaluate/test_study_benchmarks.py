@@ -166,6 +166,12 @@ def test_few_shot_rows_make_goals_and_tables() -> None:
     assert fewshot.table(rows).count("generator 40") == 4
 
 
+def test_parts_that_stand_still_may_be_named_both_ways() -> None:
+    among_others = fewshot.settings(False, 0, 0, "", 0.0, 0.0, {"still": ["decoder.direct"]})
+    assert among_others.still == ("decoder.direct",)
+    assert fewshot.settings(False, 0, 9, "prior,flow", 0.0, 0.0, {}).still == ("prior", "flow")
+
+
 def test_every_claim_of_another_benchmark_stands_once_and_is_filled() -> None:
     text = claims.DOC.read_text("utf-8")
     figure = {"value": 0.9, "low": 0.85, "high": 0.95, "count": 20}

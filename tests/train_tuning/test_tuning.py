@@ -248,6 +248,24 @@ def test_parts_that_are_to_stay_stay_as_they_are(
     assert rows["generator"]["step"] == FEW.generator_steps  # whose weights were kept
 
 
+@pytest.mark.parametrize("rank", [0, 2])
+def test_the_generator_goes_its_share_of_the_way(
+    system: Bundle, store: Path, tmp_path: Path, rank: int
+) -> None:
+    before, ends = weights(system), []
+    for share in (1.0, 0.5):
+        models, rising = copy.deepcopy(system), iter(range(100))
+        config = FEW.model_copy(update={"share": share, "rank": rank})
+        tune(models, store, tmp_path / str(share), config, check=lambda r=rising: {"score": next(r)})
+        ends.append(weights(models))
+    whole, half = ends
+    moved = [k for k in whole if not torch.equal(whole[k], before[k])]
+    assert any(name.startswith("generator.") for name in moved)
+    for name in moved:
+        middle = (before[name] + whole[name]) / 2
+        torch.testing.assert_close(half[name], middle if name.startswith("generator.") else whole[name])
+
+
 def test_what_does_not_help_is_not_kept_and_patience_ends_it(
     system: Bundle, store: Path, tmp_path: Path
 ) -> None:

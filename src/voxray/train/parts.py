@@ -50,6 +50,7 @@ class Tuning(Config):
     save_every: int = 20
     minutes: float = 0.0  # of computing for each part; 0: no limit
     seed: int = 1
+    share: float = 0.7  # of the way from the generator as it was to the tuned one (of our own kind)
 
 
 @dataclass(frozen=True)
@@ -67,3 +68,4 @@ class Part:
         None  # what of it, as groups with a `scale`; None: all
     )
     beside: nn.Module | None = None  # learns along and is thrown away: discriminators
+    share: float = 1.0  # of the way to the tuned weights that is gone in the end

@@ -139,7 +139,7 @@ def generator_part(
     weights = _weights(config, critics, copied=model.posterior is not None, rehearsed=bool(clips))
     return Part(
         "generator", model, losses, weights, config.generator_steps, config.generator_rate,
-        check or loss_on_held, beside=critics.judge,
+        check or loss_on_held, beside=critics.judge, share=config.share,
     )  # fmt: skip
 
 
