@@ -14,7 +14,9 @@ from conftest import speechlike
 from voxray.bundle import Bundle
 from voxray.engine import tts
 from voxray.evaluate import fewshot
+from voxray.train.slices import Slice
 from voxray.train.tuning import Tuning
+from voxray.train.voice_store import write_store
 from voxray.voice import Voice
 
 FEW = Tuning(
@@ -104,3 +106,15 @@ def test_judges_decide_and_are_shown(tiny: Bundle, recordings: Path, tmp_path: P
     }
     kept = json.loads((tmp_path / "out" / "work" / "before.json").read_text(encoding="utf-8"))
     assert kept["texts"] == fewshot.LISTENED  # one held out, the others are sentences of our own
+
+
+@pytest.mark.slow
+def test_what_a_recogniser_babbles_makes_a_text_wrong_and_no_more(
+    tiny: Bundle, tmp_path: Path
+) -> None:
+    waves = [np.roll(speechlike(3.0), 4_000 * n).astype(np.float32) for n in range(3)]
+    pieces = [Slice(f"c{n}", Path("x.wav"), 0.0, w, 16_000, TEXTS[n]) for n, w in enumerate(waves)]
+    store = write_store(tmp_path / "store", tiny, pieces[:2], pieces[2:])
+    judges: Any = Toy()
+    judges.recogniser = lambda heard, language: ["no " * 80] * len(heard)
+    assert fewshot.Listener(judges, store)(tiny).error == 1.0

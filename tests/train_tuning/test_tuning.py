@@ -256,14 +256,18 @@ def test_the_generator_goes_its_share_of_the_way(
     for share in (1.0, 0.5):
         models, rising = copy.deepcopy(system), iter(range(100))
         config = FEW.model_copy(update={"share": share, "rank": rank})
-        tune(models, store, tmp_path / str(share), config, check=lambda r=rising: {"score": next(r)})
+        tune(
+            models, store, tmp_path / str(share), config, check=lambda r=rising: {"score": next(r)}
+        )
         ends.append(weights(models))
     whole, half = ends
     moved = [k for k in whole if not torch.equal(whole[k], before[k])]
     assert any(name.startswith("generator.") for name in moved)
     for name in moved:
         middle = (before[name] + whole[name]) / 2
-        torch.testing.assert_close(half[name], middle if name.startswith("generator.") else whole[name])
+        torch.testing.assert_close(
+            half[name], middle if name.startswith("generator.") else whole[name]
+        )
 
 
 def test_what_does_not_help_is_not_kept_and_patience_ends_it(

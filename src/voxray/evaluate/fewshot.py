@@ -142,7 +142,10 @@ class Listener:
                     normalise.readings(said[n].text, language),
                     normalise.readings(text, language),
                 )
-                errors, length = errors + alignment.errors, length + len(alignment.target)
+                words = len(
+                    alignment.target
+                )  # a recogniser may babble on: no text is more than wrong
+                errors, length = errors + min(alignment.errors, words), length + words
         near = {
             judge.name: float(
                 np.mean([metrics.cosine(judge(wave), self._target[judge.name]) for wave in waves])
