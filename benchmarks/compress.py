@@ -327,6 +327,24 @@ def main(
     report(kept.rows, what, home, out, quick)
 
 
+def picture(rows: list[Row]) -> Any:
+    """Word errors against tokens a second, and nats a held-out token through the window, by model."""
+
+    def plot(figure: Any) -> None:
+        left = figure.add_subplot(1, 2, 1, xlabel="tokens a second", ylabel="words misheard, %")
+        right = figure.add_subplot(1, 2, 2, xlabel="nats a held-out token")
+        for row in rows:
+            left.plot(row.tokens_a_second, row.error, "o", label=row.name)
+        left.legend(fontsize="small")
+        places = range(len(rows))
+        right.plot([row.nll for row in rows], places, "o", label="all of the text in sight")
+        right.plot([row.watched for row in rows], places, "s", label="through the window")
+        right.set_yticks(places, [row.name for row in rows])
+        right.legend(fontsize="small")
+
+    return plot
+
+
 def report(rows: list[Row], what: str, home: Path, out: Path | None, quick: bool) -> None:
     """Tables; exit 1 where a goal was missed."""
     goals = verdicts(rows)
@@ -340,7 +358,7 @@ def report(rows: list[Row], what: str, home: Path, out: Path | None, quick: bool
         "rows": [asdict(r) for r in rows], "weights": comparing.weights_of([home]), "quick": quick,
         "claims": {"An LSTM student costs little": claim(rows)}, "facts": {"what": what},
     }  # fmt: skip
-    comparing.finish("Smaller models", "compress", parts, record, out, quick)
+    comparing.finish("Smaller models", "compress", parts, record, out, quick, picture(rows))
     if not quick and not all(met for *_, met in goals):
         raise typer.Exit(1)
 

@@ -19,6 +19,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -170,6 +171,36 @@ def gains(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def picture(rows: list[Row]) -> Any:
+    """Before and after against the seconds asked for: likeness by each judge, words, naturalness. Thin: one speaker."""
+    shown: dict[str, Callable[[Row], tuple[float, float]]] = {
+        f"likeness, {name}": lambda r, n=name: (r.zero_shot[n], r.tuned[n])
+        for name in rows[0].tuned
+    }
+    shown["words misheard, %"] = lambda r: (
+        100 * r.errors_before / r.words, 100 * r.errors_after / r.words
+    )  # fmt: skip
+    shown["DNSMOS"] = lambda r: (r.natural_before, r.natural_after)
+    lengths = sorted({row.seconds for row in rows})
+
+    def plot(figure: Any) -> None:
+        for n, (name, pair) in enumerate(shown.items(), start=1):
+            axes = figure.add_subplot(2, 2, n, title=name, xlabel="s of speech asked for")
+            for place, seconds in enumerate(lengths):
+                own = [pair(row) for row in rows if row.seconds == seconds]
+                for before, after in own:
+                    axes.plot([place - 0.15, place + 0.15], [before, after], color="silver", lw=0.8)
+                ends = np.mean(own, axis=0)
+                for end, where, colour in zip(ends, (-0.15, 0.15), ("C0", "C1"), strict=True):
+                    told = ("zero-shot" if where < 0 else "tuned") if place == 0 else None
+                    axes.plot(place + where, end, "o", color=colour, label=told)
+            axes.set_xticks(range(len(lengths)), [f"{s:.0f}" for s in lengths])
+            if n == 1:
+                axes.legend()
+
+    return plot
+
+
 def table(rows: list[Row]) -> str:
     """One row a speaker and length."""
     names = list(rows[0].tuned)
@@ -269,7 +300,9 @@ def report(
     parts = {"Goals": goals, "What tuning changes": gains(rows), "Speakers": table(rows)}
     if refused:
         parts["Refused"] = "\n".join(f"- {line}" for line in refused)
-    comparing.finish("Few-shot", name, parts, record, out, quick or name != "fewshot")
+    comparing.finish(
+        "Few-shot", name, parts, record, out, quick or name != "fewshot", picture(rows)
+    )
     if name == "fewshot" and not all(met for *_, met in found) and not quick:
         raise typer.Exit(1)
 

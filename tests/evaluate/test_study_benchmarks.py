@@ -139,6 +139,11 @@ def test_smaller_models_are_held_against_the_goals() -> None:
     assert claim["second"]["value"] == pytest.approx(1.05 - 1.55 / 1.5)
     assert compress.claim(models()[:2]) is None
     assert compress.table(models()).count("\n") == 5
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    figure = pyplot.figure()
+    compress.picture(models())(figure)
+    assert len(figure.axes) == 2
+    pyplot.close(figure)
 
 
 def test_freezing_is_judged_by_the_share_of_the_rise_that_goes() -> None:
@@ -164,6 +169,11 @@ def test_few_shot_rows_make_goals_and_tables() -> None:
     assert found["word errors"][0].startswith("+1.0")
     assert "| 60 | similarity x | 0.10 | 0.30 | +0.20" in fewshot.gains(rows)
     assert fewshot.table(rows).count("generator 40") == 4
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    figure = pyplot.figure()
+    fewshot.picture(rows)(figure)
+    assert [axes.get_title() for axes in figure.axes][2:] == ["words misheard, %", "DNSMOS"]
+    pyplot.close(figure)
 
 
 def test_parts_that_stand_still_may_be_named_both_ways() -> None:
