@@ -270,6 +270,12 @@ def test_the_generator_goes_its_share_of_the_way(
         )
 
 
+def test_no_share_beyond_the_way_is_taken() -> None:
+    for share in (-0.1, 1.1):
+        with pytest.raises(ValueError, match="share"):
+            Tuning(share=share)
+
+
 def test_what_does_not_help_is_not_kept_and_patience_ends_it(
     system: Bundle, store: Path, tmp_path: Path
 ) -> None:

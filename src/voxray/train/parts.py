@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from voxray.config import Config
@@ -50,7 +51,9 @@ class Tuning(Config):
     save_every: int = 20
     minutes: float = 0.0  # of computing for each part; 0: no limit
     seed: int = 1
-    share: float = 0.7  # of the way from the generator as it was to the tuned one (of our own kind)
+    share: float = Field(
+        default=0.7, ge=0.0, le=1.0
+    )  # of the way from the generator as it was to the tuned one (of our own kind)
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,8 @@ def tune_part(part: Part, out: Path, config: Tuning, say: Say = silent) -> dict[
     """
     torch.manual_seed(config.seed)  # dropout
     module = part.module
-    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    partly = part.share < 1.0
+    before = {name: p.detach().clone() for name, p in module.named_parameters() if partly}
     if part.learns is not None:
         groups = part.learns(config)
     elif config.rank:
@@ -96,8 +97,8 @@ def tune_part(part: Part, out: Path, config: Tuning, say: Say = silent) -> dict[
     finally:
         merge(module).eval()
     with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            parameter.lerp_(before[name], 1.0 - part.share)
+        for name, value in before.items():
+            module.get_parameter(name).lerp_(value, 1.0 - part.share)
     return state["row"]
 
 
