@@ -68,6 +68,43 @@ def test_a_pruned_model_says_what_the_masked_one_says(tiny: Bundle, heads: Any) 
     )
 
 
+def test_what_a_head_always_says_stays_said(tiny: Bundle) -> None:
+    gpt = planted([])
+    bundle = replace(tiny, gpt=gpt)
+    batches = [given(gpt, seed) for seed in range(3)]
+    means, heads = ranking.mean_outputs(gpt, batches, loss), [(0, 1), (1, 0), (2, 0), (2, 3)]
+    small = pruning.pruned(bundle, heads, means=means)
+    masked = pruning.without(bundle, heads, means)
+    assert torch.allclose(small.gpt(*given(gpt)), masked.gpt(*given(gpt)), atol=1e-5)
+    whole = gpt(*given(gpt))
+    apart = [
+        float((model.gpt(*given(gpt)) - whole).square().mean())
+        for model in (small, pruning.pruned(bundle, heads))
+    ]
+    assert apart[0] < apart[1]
+
+
+def test_of_two_heads_that_stand_in_for_each_other_one_stays() -> None:
+    twins = [(0, 0), (0, 1)]
+    gpt = planted([(n, h) for n in range(3) for h in range(4) if (n, h) not in twins])
+    batches = [given(gpt)]
+    clean = {id(batch): gpt(*batch).detach() for batch in batches}
+
+    def moved(model: GPT, batch: list[Tensor]) -> Tensor:
+        return (model(*batch) - clean[id(batch)]).square().mean()
+
+    one = max(ranking.by_effect(gpt, batches, moved).scores[twin] for twin in twins)
+
+    def missed(model: GPT, batch: list[Tensor]) -> Tensor:
+        """Nothing is lost while one of the twins is there."""
+        return torch.relu(moved(model, batch) - 1.1 * one)
+
+    assert ranking.by_effect(gpt, batches, missed).worst(2) == twins
+    found = ranking.by_effect(gpt, batches, missed, count=2)
+    assert found.worst(2) == [(0, 0), (0, 2)]
+    assert found.scores[0, 1] > 0
+
+
 def test_layers_go_and_a_pruned_bundle_is_saved_and_speaks(
     tiny: Bundle, voice: Voice, tmp_path: Path
 ) -> None:
@@ -116,6 +153,9 @@ def test_a_ranking_is_kept_and_a_table_of_effects_read(tmp_path: Path) -> None:
     kept = ranking.Ranking("effect", {(0, 0): 0.5, (0, 1): 0.25})
     kept.save(tmp_path / "r.json")
     assert ranking.Ranking.load(tmp_path / "r.json") == kept
+    told = replace(kept, means={(0, 0): [0.5, -1.0]})
+    told.save(tmp_path / "r.json")
+    assert ranking.Ranking.load(tmp_path / "r.json") == told
     (tmp_path / "t.json").write_text('[{"layer": 1, "head": 0, "effect": 0.1, "kind": "mixed"}]')
     assert ranking.Ranking.load(tmp_path / "t.json").scores == {(1, 0): 0.1}
     (tmp_path / "bad.json").write_text('[{"layer": 1, "head": 0, "effect": null}]')

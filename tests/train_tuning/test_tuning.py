@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from conftest import speechlike
 from voxray.bundle import Bundle
@@ -268,6 +268,23 @@ def test_the_generator_goes_its_share_of_the_way(
         torch.testing.assert_close(
             half[name], middle if name.startswith("generator.") else whole[name]
         )
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_what_is_judged_is_what_is_kept(
+    system: Bundle, store: Path, tmp_path: Path, rank: int
+) -> None:
+    heard: list[Tensor] = []
+
+    def check() -> dict[str, float]:
+        heard.append(system.generator.decoder.direct.weight.detach().clone())
+        return {"score": float(len(heard))}
+
+    config = FEW.model_copy(update={"share": 0.5, "rank": rank})
+    tune(system, store, tmp_path / "run", config, only="generator", check=check)
+    kept = system.generator.decoder.direct.weight
+    assert torch.equal(kept, heard[-1])
+    assert not torch.equal(kept, heard[0])
 
 
 def test_no_share_beyond_the_way_is_taken() -> None:

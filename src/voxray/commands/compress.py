@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
+    from ..compress.ranking import Ranking
 
 app = typer.Typer(help="Make a model smaller.", no_args_is_help=True)
 Model = Annotated[str, typer.Argument(help="A model's folder, or `mini` or `mini-small`.")]
@@ -34,19 +35,20 @@ def prune(
     from ..compress.ranking import Ranking, all_heads
 
     bundle = _open(model)
+    heads = all_heads(bundle.gpt)
+    count = round(share * len(heads))
     if ranking is not None:
         order = Ranking.load(ranking)
     elif store is not None:
-        order = _measured(bundle, store)
+        order = _measured(bundle, store, count)
         output.mkdir(parents=True, exist_ok=True)
         order.save(output / "ranking.json")
     else:
         raise ValueError("give --ranking FILE, or --store DIR to measure the heads on")
     gone = [int(layer) for layer in layers.split(",") if layer.strip()]
-    heads = all_heads(bundle.gpt)
-    count = round(share * len(heads))
     chosen = order.worst(count, bundle.gpt.config.guided_heads)
-    small = pruning.pruned(bundle, [h for h in chosen if h[0] not in gone], gone)
+    chosen = [head for head in chosen if head[0] not in gone]
+    small = pruning.pruned(bundle, chosen, gone, means=order.means)
     small.save(output)
     sys.stdout.write(
         f"{output}: {100 * pruning.share_gone(bundle.gpt, small.gpt):.0f} % of {len(heads)} heads gone "
@@ -55,7 +57,7 @@ def prune(
     )
 
 
-def _measured(bundle: Bundle, store: Path):  # noqa: ANN202
+def _measured(bundle: Bundle, store: Path, count: int) -> Ranking:
     import numpy as np
     import torch
 
@@ -70,6 +72,7 @@ def _measured(bundle: Bundle, store: Path):  # noqa: ANN202
     return by_effect(
         bundle.gpt, batches,
         lambda gpt, rows: gpt_losses(gpt, rows, torch.Generator().manual_seed(0))["token"],
+        count, bundle.gpt.config.guided_heads,
     )  # fmt: skip
 
 

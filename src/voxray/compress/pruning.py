@@ -2,13 +2,15 @@
 
 In: a bundle and what is to go. Out: a new bundle whose GPT has fewer heads (each of the same depth) or
 fewer layers; the guided heads keep their part under their new numbers. The kept weights are untouched, so
-a pruned model says exactly what the whole one says with those heads' outputs set to zero.
+a pruned model says exactly what the whole one says with those heads' outputs set to zero or, where their means are
+known, to these: what a head always says goes into the bias of its layer's output map (as An et al. 2024, FLAP,
+arXiv 2312.11983, section 3.3, does for channels).
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -18,8 +20,12 @@ from ..bundle import Bundle
 from ..models.gpt import GPT
 from .ranking import Head
 
+Means = Mapping[Head, Sequence[float]]  # of a head's output [D/H], over texts and steps
 
-def prune(gpt: GPT, heads: Sequence[Head] = (), layers: Sequence[int] = ()) -> GPT:
+
+def prune(
+    gpt: GPT, heads: Sequence[Head] = (), layers: Sequence[int] = (), means: Means | None = None
+) -> GPT:  # fmt: skip
     """A GPT without these heads and layers; ValueError where the watch needs one of them."""
     config = gpt.config
     gone = set(heads)
@@ -43,6 +49,8 @@ def prune(gpt: GPT, heads: Sequence[Head] = (), layers: Sequence[int] = ()) -> G
     for place, n in enumerate(kept_layers):
         for name, value in gpt.blocks[n].state_dict().items():
             state[f"blocks.{place}.{name}"] = _cut(name, value, kept[n], gpt.blocks[n].attn.heads)
+        constant = _constant(gpt, n, gone, means or {})
+        state[f"blocks.{place}.attn.out.bias"] = gpt.blocks[n].attn.out.bias.detach() + constant
     made.load_state_dict(state)
     return made.train(gpt.training)
 
@@ -66,11 +74,22 @@ def _cut(name: str, value: Tensor, kept: list[int], heads: int) -> Tensor:
     return value.clone()
 
 
+def _constant(gpt: GPT, layer: int, heads: Collection[Head], means: Means) -> Tensor:
+    """What heads of a layer that are set to their means add to it: [D]."""
+    attn = gpt.blocks[layer].attn
+    given = torch.zeros(attn.heads, attn.out.in_features // attn.heads)
+    for at, head in heads:
+        if at == layer and (at, head) in means:
+            given[head] = torch.tensor(means[at, head])
+    return attn.out.weight.detach() @ given.flatten()
+
+
 def pruned(
-    bundle: Bundle, heads: Sequence[Head] = (), layers: Sequence[int] = (), name: str = ""
-) -> Bundle:
+    bundle: Bundle, heads: Sequence[Head] = (), layers: Sequence[int] = (), name: str = "",
+    means: Means | None = None,
+) -> Bundle:  # fmt: skip
     """The same bundle around a pruned GPT."""
-    gpt = prune(bundle.gpt, heads, layers)
+    gpt = prune(bundle.gpt, heads, layers, means)
     config = bundle.config.model_copy(
         update={"gpt": gpt.config, "name": name or f"{bundle.name}-pruned"}
     )
@@ -88,10 +107,12 @@ def parameters(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def without(bundle: Bundle, heads: Sequence[Head]) -> Bundle:
-    """A copy whose heads give nothing (their output map is zero): what pruning must equal."""
+def without(bundle: Bundle, heads: Sequence[Head], means: Means | None = None) -> Bundle:
+    """A copy whose heads give nothing (their output map is zero) or their means: what pruning must equal."""
     masked = copy.deepcopy(bundle.gpt)
     with torch.no_grad():
+        for layer in range(len(masked.blocks)):
+            masked.blocks[layer].attn.out.bias += _constant(masked, layer, heads, means or {})
         for layer, head in heads:
             attn = masked.blocks[layer].attn
             depth = attn.out.in_features // attn.heads

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -25,10 +25,11 @@ Loss = Callable[[GPT, list[Tensor]], Tensor]
 
 @dataclass(frozen=True)
 class Ranking:
-    """Scores of all heads by (layer, head)."""
+    """Scores of all heads by (layer, head), and what each says in the mean [D/H], where that was measured."""
 
     by: str
     scores: dict[Head, float]
+    means: dict[Head, list[float]] = field(default_factory=dict)
 
     def worst(self, count: int, spared: Sequence[Head] = ()) -> list[Head]:
         """The `count` heads that are worth least, none of them spared, one at least left in each layer."""
@@ -48,8 +49,12 @@ class Ranking:
         return chosen
 
     def save(self, path: Path) -> None:
-        """Keep the table: a list of rows with layer, head and score."""
-        rows = [{"layer": a, "head": b, "score": s} for (a, b), s in sorted(self.scores.items())]
+        """Keep the table: a list of rows with layer, head and score, and the mean output where it is known."""
+        rows = [
+            {"layer": a, "head": b, "score": s}
+            | ({"mean": self.means[a, b]} if (a, b) in self.means else {})
+            for (a, b), s in sorted(self.scores.items())
+        ]
         beside = path.with_name(f".{path.name}.part")
         beside.write_text(json.dumps({"by": self.by, "heads": rows}, indent=1), encoding="utf-8")
         beside.replace(path)
@@ -61,13 +66,16 @@ class Ranking:
         rows = raw.get("heads") if isinstance(raw, dict) else raw
         if not isinstance(rows, list) or not rows:
             raise ValueError(f"{path} holds no table of heads")
-        scores = {}
+        scores, means = {}, {}
         for row in rows:
             score = row.get("score") if "by" in raw else row.get("effect")
             if score is None:
                 raise ValueError(f"{path}: no score or effect of head {row.get('head')}")
             scores[int(row["layer"]), int(row["head"])] = float(score)
-        return Ranking(raw.get("by", "effect") if isinstance(raw, dict) else "effect", scores)
+            if "mean" in row:
+                means[int(row["layer"]), int(row["head"])] = [float(x) for x in row["mean"]]
+        by = raw.get("by", "effect") if isinstance(raw, dict) else "effect"
+        return Ranking(by, scores, means)
 
 
 def all_heads(gpt: GPT) -> list[Head]:
@@ -75,22 +83,55 @@ def all_heads(gpt: GPT) -> list[Head]:
     return [(n, h) for n, block in enumerate(gpt.blocks) for h in range(block.attn.heads)]
 
 
-def by_effect(gpt: GPT, batches: Sequence[list[Tensor]], loss: Loss) -> Ranking:
-    """What putting a head's mean output in its place costs: the critical ones cost most."""
+def by_effect(
+    gpt: GPT, batches: Sequence[list[Tensor]], loss: Loss, count: int = 1, spared: Sequence[Head] = ()
+) -> Ranking:  # fmt: skip
+    """What putting a head's mean output in its place costs: the critical ones cost most. The `count` that cost least are found one
+    after another, each measured with those before it gone (two heads may stand in for each other); none of them is
+    spared, one at least is left in each layer.
+    """
+    means = mean_outputs(gpt, batches, loss)
+    gone: list[Head] = []
+    scores: dict[Head, float] = {}
+    floor = float("-inf")
     with torch.no_grad():
-        means = _means(gpt, batches, loss)
-        clean = sum(float(loss(gpt, batch)) for batch in batches) / len(batches)
-        scores = {}
-        for layer, head in all_heads(gpt):
-            edit = _replaced(head, means[layer][head])
-            with attach(gpt, {f"blocks.{layer}.attn.z": edit}):
-                spoilt = sum(float(loss(gpt, batch)) for batch in batches) / len(batches)
-            scores[layer, head] = spoilt - clean
-    return Ranking("effect", scores)
+        clean = _loss_without(gpt, [], means, batches, loss)
+        for _ in range(max(1, count)):
+            costs = {
+                head: _loss_without(gpt, [*gone, head], means, batches, loss) - clean
+                for head in all_heads(gpt)
+                if head not in gone
+            }
+            scores |= {head: max(floor, cost) for head, cost in costs.items()}
+            found = Ranking("effect", costs).worst(1, [*spared, *_last(gpt, gone)])
+            gone += found
+            floor = scores[found[0]]  # a head that goes later is worth no less
+    return Ranking("effect", scores, means)
 
 
-def _means(gpt: GPT, batches: Sequence[list[Tensor]], loss: Loss) -> dict[int, Tensor]:
-    """The mean output of every head, [H, D/H] by layer."""
+def _last(gpt: GPT, gone: Sequence[Head]) -> list[Head]:
+    """Heads that are alone in their layers."""
+    left = [head for head in all_heads(gpt) if head not in gone]
+    return [head for head in left if sum(other[0] == head[0] for other in left) == 1]
+
+
+def _loss_without(
+    gpt: GPT, heads: Sequence[Head], means: dict[Head, list[float]], batches: Sequence[list[Tensor]],
+    loss: Loss,
+) -> float:  # fmt: skip
+    """The mean loss with heads set to their means."""
+    edits = {}
+    for layer in {layer for layer, _ in heads}:
+        mine = {h: torch.tensor(means[layer, h]) for at, h in heads if at == layer}
+        edits[f"blocks.{layer}.attn.z"] = _replaced(mine)
+    with attach(gpt, edits):
+        return sum(float(loss(gpt, batch)) for batch in batches) / len(batches)
+
+
+def mean_outputs(
+    gpt: GPT, batches: Sequence[list[Tensor]], loss: Loss
+) -> dict[Head, list[float]]:  # fmt: skip
+    """The mean output of every head, [D/H]."""
     sums: dict[int, Tensor] = {}
 
     def keep(layer: int) -> Callable[[Tensor], Tensor]:
@@ -101,16 +142,21 @@ def _means(gpt: GPT, batches: Sequence[list[Tensor]], loss: Loss) -> dict[int, T
         return edit
 
     edits = {f"blocks.{n}.attn.z": keep(n) for n in range(len(gpt.blocks))}
-    with attach(gpt, edits):
+    with torch.no_grad(), attach(gpt, edits):
         for batch in batches:
             loss(gpt, batch)
-    return {layer: total / len(batches) for layer, total in sums.items()}
+    return {
+        (layer, head): (mean / len(batches)).tolist()
+        for layer, total in sums.items()
+        for head, mean in enumerate(total)
+    }
 
 
-def _replaced(head: int, mean: Tensor) -> Callable[[Tensor], Tensor]:
-    def edit(z: Tensor) -> Tensor:
+def _replaced(means: dict[int, Tensor]) -> Callable[[Tensor], Tensor]:
+    def edit(z: Tensor) -> Tensor:  # [B, Q, H, D/H]
         z = z.clone()
-        z[:, :, head] = mean.to(z.dtype)
+        for head, mean in means.items():
+            z[:, :, head] = mean.to(z.dtype)
         return z
 
     return edit

@@ -27,7 +27,7 @@ from voxray.models.posterior import Posterior
 from voxray.models.posterior_mel import MelPosterior
 from voxray.models.student import Student
 
-from .adapters import adapt, merge
+from .adapters import LowRank, adapt, merge
 from .gpt import GPTTraining, Sequences, gpt_losses
 from .label import check_front_end
 from .parts import Check, Part, Tuning
@@ -66,16 +66,14 @@ def gpt_part(bundle: Bundle, store: Path, config: Tuning, check: Check | None) -
 
 
 def tune_part(part: Part, out: Path, config: Tuning, say: Say = silent) -> dict[str, float]:
-    """Tune one part to its end and leave its module with the best weights, the part's share of the way there;
-    returns the best check's row.
+    """Tune one part to its end and leave its module with the best weights; returns the best check's row. What is judged and
+    kept is the part's share of the way from the weights before.
 
     The mean of weights before and after fine-tuning keeps most of what was gained and forgets less of what was known
     (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", arXiv 2109.01903, section 3).
     """
     torch.manual_seed(config.seed)  # dropout
     module = part.module
-    partly = part.share < 1.0
-    before = {name: p.detach().clone() for name, p in module.named_parameters() if partly}
     if part.learns is not None:
         groups = part.learns(config)
     elif config.rank:
@@ -87,28 +85,48 @@ def tune_part(part: Part, out: Path, config: Tuning, say: Say = silent) -> dict[
             if name in ("posterior", *config.still):
                 inner.requires_grad_(False)
         groups = [{"params": [p for p in module.parameters() if p.requires_grad], "scale": 1.0}]
+    before = _before(module) if part.share < 1.0 else {}
     beside = {} if part.beside is None else {"judge": part.beside}
     run = Run(out, {part.name: module, **beside})
     try:
         with _dropout(module, 0.0 if part.learns is not None else config.dropout):
-            _loop(run, part, groups, config, say)
+            _loop(run, part, groups, before, config, say)
         state = torch.load(out / "best.pt", map_location="cpu", weights_only=True)
         module.load_state_dict(state["weights"])
     finally:
         merge(module).eval()
-    with torch.no_grad():
-        for name, value in before.items():
-            module.get_parameter(name).lerp_(value, 1.0 - part.share)
     return state["row"]
 
 
-def _loop(run: Run, part: Part, groups: list[dict[str, Any]], config: Tuning, say: Say) -> None:
+def _before(module: nn.Module) -> dict[str, Tensor]:
+    """What is to be trained as it is; of adapters the one of two maps that is zero, so that a share of it is a share of both."""
+    trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    still = {f"{name}.down" for name, inner in module.named_modules() if isinstance(inner, LowRank)}
+    return {name: p.detach().clone() for name, p in trained.items() if name not in still}
+
+
+@contextmanager
+def _partly(module: nn.Module, before: dict[str, Tensor], share: float) -> Iterator[None]:
+    """A share of the way from the weights before, for a while."""
+    tuned = {name: module.get_parameter(name).data for name in before}
+    try:
+        for name, value in before.items():
+            module.get_parameter(name).data = torch.lerp(value, tuned[name], share)
+        yield
+    finally:
+        for name, value in tuned.items():
+            module.get_parameter(name).data = value
+
+
+def _loop(
+    run: Run, part: Part, groups: list[dict[str, Any]], before: dict[str, Tensor], config: Tuning, say: Say
+) -> None:  # fmt: skip
     trained = [parameter for group in groups for parameter in group["params"]]
     if part.beside is not None:
         groups = [*groups, {"params": list(part.beside.parameters()), "scale": 1.0}]
     optimizer = torch.optim.AdamW(groups, lr=part.rate, betas=(0.9, 0.98), weight_decay=0.01)
     if not run.resume(optimizer):
-        _judge(run, part, config, say)
+        _judge(run, part, before, say)
         _save(run, optimizer)
     part.module.train()
     began = time.monotonic()
@@ -127,16 +145,16 @@ def _loop(run: Run, part: Part, groups: list[dict[str, Any]], config: Tuning, sa
         run.follow(config.ema)
         run.log(part.name, **{name: float(value.detach()) for name, value in parts.items()})
         if run.step % config.check_every == 0 or run.step == part.steps:
-            _judge(run, part, config, say)
+            _judge(run, part, before, say)
         if run.step % config.save_every == 0:
             _save(run, optimizer)
     _save(run, optimizer)
 
 
-def _judge(run: Run, part: Part, config: Tuning, say: Say) -> None:
-    """Judge the averaged weights and keep them if they are the best so far."""
+def _judge(run: Run, part: Part, before: dict[str, Tensor], say: Say) -> None:
+    """Judge the averaged weights, the part's share of the way there, and keep them if they are the best so far."""
     module = part.module
-    with run.averaged(), torch.no_grad():
+    with run.averaged(), _partly(module, before, part.share), torch.no_grad():
         module.eval()
         row = {**part.check(), "step": float(run.step)}
         better = -row["score"] < run.progress.best
