@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from conftest import speechlike
+from voxray import engine, steer
 from voxray import job as jobs
-from voxray import steer
 from voxray.batching import Order, speak_many
 from voxray.bundle import Bundle
 from voxray.decoding import Dice
@@ -271,8 +271,14 @@ def test_what_is_heard_at_once_is_said_once(
 
 
 def test_who_cannot_listen_says_so(tiny: Bundle, voice: Voice) -> None:
-    with pytest.raises(ValueError, match="takes must be 1"):
-        tts(TEXT, voice, model=tiny, takes=2)
+    asked: list[engine.Request] = []
+    leave = engine.register(before=asked.append)
+    try:
+        with pytest.raises(ValueError, match="takes must be 1"):
+            tts(TEXT, voice, model=tiny, takes=2)
+    finally:
+        leave()
+    assert not asked  # nothing was recorded of it
     with pytest.raises(ValueError, match="takes"):
         tts(TEXT, voice, model=tiny, takes=0)
     deaf = copy.deepcopy(tiny)

@@ -229,10 +229,10 @@ class Bundle:
         tokens = self.encode(torch.from_numpy(audio.resample(heard, LATENT_RATE, RATE)))
         count = min(len(tokens), len(heard) // TOKEN_SAMPLES)
         latents = self.latents(heard[: count * TOKEN_SAMPLES])
-        memory = Memory(tokens[None, :count].clone(), latents.clone())
+        memory = Memory(tokens[None, :count], latents)
         if speaker is None:
             speaker = self.speaker_vector(wave, rate)
-        return generator.calibrated(memory, speaker[None], self.silent_text[0])
+        return generator.calibrated(memory, speaker[None], self.silent_text[0]).plain()
 
     @torch.inference_mode()
     def reconstruct(self, wave: Wave, speaker: Tensor) -> tuple[Wave, int]:

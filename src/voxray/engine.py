@@ -36,6 +36,7 @@ from .packaged import DEFAULT, home
 from .pieces import check_text, check_words
 from .pipeline import AudioStream, Pipeline, SynthesisOptions
 from .synthesis import Synthesis
+from .takes import check_takes
 from .voice import Voice, builtin_names, find
 
 Wave = NDArray[np.float32]
@@ -361,6 +362,8 @@ class Speaker:
         pipeline = self.pipeline(model, lexicon)
         if lexicon is None:
             check_words(text, pipeline.text.speaks)
+        if "takes" in checked.model_fields_set and isinstance(pipeline, Pipeline):
+            check_takes(pipeline.models, checked.takes)
         chosen = find(voice or default_voice(text), model=pipeline.models)
         request = Request(text, chosen, checked, rate=_rate(pipeline))
         _before(request)

@@ -31,7 +31,7 @@ from .pieces import Piece, Script
 from .sampling import check_seed, derive
 from .sharing import SharedLock
 from .synthesis import Synthesis
-from .takes import Take, can_listen, clarity, odds_said, seed_of_take
+from .takes import Take, can_listen, check_takes, clarity, odds_said, seed_of_take
 from .text import Phonemes, TextPipeline
 from .token_pool import TokenPool, advance_together
 from .voice import Voice
@@ -87,12 +87,9 @@ class Job:
     def _takes(self, asked: bool) -> int:
         """How often each sentence is said: once where it is heard while it is made, or where nobody follows the text."""
         if self.options.takes > 1 and not can_listen(self.models):
-            if not asked:
-                return 1
-            raise ValueError(
-                f"the model {self.models.name!r} cannot listen to what it says, so takes must be 1, not "
-                f"{self.options.takes}"
-            )
+            if asked:
+                check_takes(self.models, self.options.takes)
+            return 1
         return self.options.takes if self.unheard and self.options.watch is not None else 1
 
     def _checked_edits(self, pipeline: Means) -> Phonemes | None:

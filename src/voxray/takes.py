@@ -67,6 +67,14 @@ def can_listen(models: Bundle) -> bool:
     return hears and bool(models.gpt.config.guided_heads)
 
 
+def check_takes(models: Bundle, takes: int) -> None:
+    """ValueError where several takes are asked for of a model that cannot tell which is clearest."""
+    if takes > 1 and not can_listen(models):
+        raise ValueError(
+            f"the model {models.name!r} cannot listen to what it says, so takes must be 1, not {takes}"
+        )
+
+
 @torch.inference_mode()
 def odds_said(
     models: Bundle,

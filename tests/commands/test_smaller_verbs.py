@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
+from voxray.bundle import Bundle
 from voxray.commands import main
+from voxray.compress import pruning, student
+from voxray.compress.ranking import Ranking
+from voxray.voice import Voice
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -55,3 +61,44 @@ def test_tune(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 def test_compress(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     output = ("-o", tmp_path / "out")
     assert "no such model" in said(capsys, "compress", "onnx", tmp_path / "x", *output)
+    assert "an LSTM already" in said(capsys, "compress", "prune", "mini-small", *output)
+    assert "no layer 'x'" in said(capsys, "compress", "prune", "mini", "--layers", "1,x", *output)
+    Ranking("effect", {(0, 0): 1.0}).save(tmp_path / "few.json")
+    few = ("--ranking", tmp_path / "few.json")
+    assert "of another model" in said(capsys, "compress", "prune", "mini", *few, *output)
+
+
+def test_heads_are_measured_on_what_the_model_says(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny: Bundle, voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr(
+        student, "SENTENCES", {"en": ("Good evening.", "Come in."), "zh": ("你好。",)}
+    )
+    tiny.save(tmp_path / "tiny")
+    voice.save(tmp_path / "anna.safetensors")
+    words = ["compress", "prune", tmp_path / "tiny", "-o", tmp_path / "small", "--share", "0.25"]
+    assert main([str(word) for word in [*words, "--voice", tmp_path / "anna.safetensors"]]) == 0
+    told = capsys.readouterr()
+    assert "heads found" in told.err
+    assert "heads gone (by effect)" in told.out
+    small = Bundle.load(tmp_path / "small")
+    assert pruning.share_gone(tiny.gpt, small.gpt) == pytest.approx(0.25, abs=0.15)
+    assert Ranking.load(tmp_path / "small" / "ranking.json").means
+    again = [
+        *words[:4],
+        tmp_path / "again",
+        "--ranking",
+        tmp_path / "small" / "ranking.json",
+        "--share",
+        "0.25",
+    ]
+    assert main([str(word) for word in again]) == 0  # what was measured once is enough
+    other = Bundle.load(tmp_path / "again")
+    for name, value in small.gpt.state_dict().items():
+        assert torch.equal(value, other.gpt.state_dict()[name]), name
+
+
+def test_a_published_model_is_not_heard_in_a_built_in_voice(tiny: Bundle) -> None:
+    old = replace(tiny, config=tiny.config.model_copy(update={"version": "v2"}))
+    with pytest.raises(ValueError, match="--ranking"):
+        student.own_batches(old)

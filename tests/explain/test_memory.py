@@ -227,6 +227,16 @@ def test_gradient_shares_have_it_as_well(made: Trace) -> None:
     assert sum(found.values()) == pytest.approx(1, abs=0.2)
 
 
+def test_gradients_pass_by_what_a_bundle_heard(remembering: Bundle, made: Trace) -> None:
+    wave = np.random.default_rng(0).standard_normal(24_000).astype(np.float32) / 10
+    heard = remembering.memory(wave, 24_000)
+    assert heard is not None
+    assert heard.correction is not None
+    one, other, _ = members()
+    shares = ledger.gradient_shares(made.spoken, replace(one, memory=heard), other, steps=8)
+    assert sum(shares.values()) == pytest.approx(1, abs=0.3)
+
+
 def test_every_site_is_described(remembering: Bundle) -> None:
     names = {place.name for place in catalogue({"generator": remembering.generator})}
     parts = ("q", "k", "v", "bias", "pattern", "z")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..bundle import Bundle
     from ..compress.ranking import Ranking
 
@@ -25,7 +27,13 @@ def prune(
         Path | None, typer.Option(help="A table of heads and their effect, JSON; see `explain`.")
     ] = None,
     store: Annotated[
-        Path | None, typer.Option(help="A prepared corpus to measure each head's effect on.")
+        Path | None,
+        typer.Option(
+            help="A prepared corpus to measure each head's effect on; default: the model's own speech."
+        ),
+    ] = None,
+    voice: Annotated[
+        str | None, typer.Option(help="Whose speech that is: a name or a file.")
     ] = None,
     share: Annotated[float, typer.Option(min=0.0, max=0.9, help="Of the heads to take.")] = 0.3,
     layers: Annotated[str, typer.Option(help="Whole layers to take, too: 0,3")] = "",
@@ -33,19 +41,21 @@ def prune(
     """Take out the attention heads of the GPT that are worth least."""
     from ..compress import pruning
     from ..compress.ranking import Ranking, all_heads
+    from ..models.student import Student
 
     bundle = _open(model)
-    heads = all_heads(bundle.gpt)
+    if isinstance(bundle.gpt, Student):
+        raise ValueError(f"{bundle.name!r} has no heads to prune: its GPT stage is an LSTM already")
+    heads, gone = all_heads(bundle.gpt), _layers(layers, len(bundle.gpt.blocks))
     count = round(share * len(heads))
     if ranking is not None:
         order = Ranking.load(ranking)
-    elif store is not None:
-        order = _measured(bundle, store, count)
+    else:
+        order = _measured(bundle, store, voice, count)
         output.mkdir(parents=True, exist_ok=True)
         order.save(output / "ranking.json")
-    else:
-        raise ValueError("give --ranking FILE, or --store DIR to measure the heads on")
-    gone = [int(layer) for layer in layers.split(",") if layer.strip()]
+    if not set(heads) <= set(order.scores):
+        raise ValueError(f"{ranking} is of another model: it does not hold all {len(heads)} heads")
     chosen = order.worst(count, bundle.gpt.config.guided_heads)
     chosen = [head for head in chosen if head[0] not in gone]
     small = pruning.pruned(bundle, chosen, gone, means=order.means)
@@ -57,23 +67,41 @@ def prune(
     )
 
 
-def _measured(bundle: Bundle, store: Path, count: int) -> Ranking:
-    import numpy as np
+def _layers(told: str, count: int) -> list[int]:
+    names = [name.strip() for name in told.split(",") if name.strip()]
+    wrong = [name for name in names if not (name.isdecimal() and int(name) < count)]
+    if wrong:
+        raise ValueError(f"no layer {wrong[0]!r}: this model's are 0 to {count - 1}")
+    return [int(name) for name in names]
+
+
+def _measured(bundle: Bundle, store: Path | None, voice: str | None, count: int) -> Ranking:
+    """What every head of the GPT is worth, on a corpus or on what the model itself says."""
     import torch
 
     from ..compress.ranking import by_effect
-    from ..train.gpt import GPTTraining, Sequences, gpt_losses
+    from ..train.gpt import gpt_losses
 
+    return by_effect(
+        bundle.gpt, _given(bundle, store, voice),
+        lambda gpt, rows: gpt_losses(gpt, rows, torch.Generator().manual_seed(0))["token"],
+        count, bundle.gpt.config.guided_heads, _say,
+    )  # fmt: skip
+
+
+def _given(bundle: Bundle, store: Path | None, voice: str | None) -> list[list[Tensor]]:
+    import numpy as np
+
+    from ..compress.student import own_batches
+    from ..train.gpt import GPTTraining, Sequences
+
+    if store is None:
+        return own_batches(bundle, voice, say=_say)
     data = Sequences(store, "dev")
     if not data.entries:
         raise ValueError(f"{store} has no labelled dev clips")
     config = GPTTraining(model=bundle.gpt.config, batch=8)
-    batches = [data.batch(config, np.random.default_rng(n)) for n in range(3)]
-    return by_effect(
-        bundle.gpt, batches,
-        lambda gpt, rows: gpt_losses(gpt, rows, torch.Generator().manual_seed(0))["token"],
-        count, bundle.gpt.config.guided_heads,
-    )  # fmt: skip
+    return [data.batch(config, np.random.default_rng(n)) for n in range(3)]
 
 
 @app.command()

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..models.gpt import GPT
 from ..sites import attach
+from ..train.run import Say, silent
 
 Head = tuple[int, int]
 Loss = Callable[[GPT, list[Tensor]], Tensor]
@@ -84,7 +85,8 @@ def all_heads(gpt: GPT) -> list[Head]:
 
 
 def by_effect(
-    gpt: GPT, batches: Sequence[list[Tensor]], loss: Loss, count: int = 1, spared: Sequence[Head] = ()
+    gpt: GPT, batches: Sequence[list[Tensor]], loss: Loss, count: int = 1,
+    spared: Sequence[Head] = (), say: Say = silent,
 ) -> Ranking:  # fmt: skip
     """What putting a head's mean output in its place costs: the critical ones cost most. The `count` that cost least are found one
     after another, each measured with those before it gone (two heads may stand in for each other); none of them is
@@ -106,6 +108,11 @@ def by_effect(
             found = Ranking("effect", costs).worst(1, [*spared, *_last(gpt, gone)])
             gone += found
             floor = scores[found[0]]  # a head that goes later is worth no less
+            layer, head = found[0]
+            cost = f"{clean:.3f} -> {clean + costs[found[0]]:.3f}"
+            say(
+                f"{len(gone)} of {max(1, count)} heads found: layer {layer}, head {head}; loss {cost}"
+            )
     return Ranking("effect", scores, means)
 
 

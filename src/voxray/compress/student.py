@@ -28,9 +28,11 @@ from ..packaged import codes_hash, home
 from ..sites import record
 from ..train.feed import place
 from ..train.gpt import IGNORE, Row, Sequences, guided_bias, window_bias
+from ..train.rehearsal import SENTENCES
 from ..train.run import Run, Say, Schedule, Task, fit, silent
 from ..voice import Voice
 
+ROWS = 8  # side by side, where heads are measured
 Draw = Callable[[np.random.Generator], Row]
 
 
@@ -72,9 +74,9 @@ def rows_from_store(folder: Path, split: str, config: StudentTraining) -> Draw:
 
 
 def spoken_rows(
-    bundle: Bundle, texts: Sequence[str], voice: Voice, seed: int = 0, say: Say = silent
-) -> list[Row]:
-    """What the teacher itself says to texts, with the phoneme of each token."""
+    bundle: Bundle, texts: Sequence[str], voice: Voice | str | None, seed: int = 0, say: Say = silent
+) -> list[Row]:  # fmt: skip
+    """What the teacher itself says to texts, with the phoneme of each token. Voice None: the built-in one of each text's language."""
     rows = []
     for number, text in enumerate(texts):
         made = tts(text, voice, model=bundle, seed=seed + number, takes=1)
@@ -111,7 +113,11 @@ class Batch:
 
 def batch(draw: Draw, count: int, end: int, rng: np.random.Generator) -> Batch:
     """Rows padded to the longest of them."""
-    rows = [draw(rng) for _ in range(count)]
+    return _padded([draw(rng) for _ in range(count)], end)
+
+
+def _padded(rows: Sequence[Row], end: int) -> Batch:
+    count = len(rows)
     phones, size = max(len(r.ids) for r in rows), max(len(r.tokens) for r in rows)
     made = Batch(
         torch.zeros(count, phones, dtype=torch.long),
@@ -127,6 +133,27 @@ def batch(draw: Draw, count: int, end: int, rng: np.random.Generator) -> Batch:
         made.targets[n, len(row.tokens)] = end
         made.pointer[n, : len(row.tokens)] = torch.tensor(row.pointer)
         made.pointer[n, len(row.tokens) :] = len(row.ids) - 1
+    return made
+
+
+def own_batches(
+    bundle: Bundle, voice: Voice | str | None = None, texts: int = 12, seed: int = 0, say: Say = silent
+) -> list[list[Tensor]]:  # fmt: skip
+    """What a model says to `texts` sentences of our own in each language, eight a batch: ids, lengths, tokens, targets and pointer
+    as in `Batch`. ValueError for a published model without a voice.
+    """
+    if bundle.config.version and voice is None:
+        raise ValueError(
+            f"{bundle.name!r} has no built-in voice to hear it in: give --voice, a prepared corpus (--store) or a table of its "
+            "heads (--ranking)"
+        )
+    rows: list[Row] = []
+    for sentences in SENTENCES.values():
+        rows += spoken_rows(bundle, sentences[:texts], voice, seed, say)
+    made = []
+    for at in range(0, len(rows), ROWS):
+        b = _padded(rows[at : at + ROWS], bundle.gpt.end)
+        made.append([b.ids, b.lengths, b.tokens, b.targets, b.pointer])
     return made
 
 

@@ -12,7 +12,7 @@ Sites: attn.* (queries: frames to speak, keys: frames of the reference, the empt
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +48,17 @@ class Memory:
         return Memory(
             self.tokens[:, :tokens], self.latents[..., : 2 * tokens], lengths, self.correction
         )
+
+    def plain(self) -> Memory:
+        """A copy that gradients may pass by: none of its tensors is one of inference mode."""
+        with torch.inference_mode(False):
+            correction = None if self.correction is None else self.correction.clone()
+            return replace(
+                self,
+                tokens=self.tokens.clone(),
+                latents=self.latents.clone(),
+                correction=correction,
+            )
 
 
 class MemoryReader(nn.Module):
