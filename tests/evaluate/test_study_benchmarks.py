@@ -123,7 +123,7 @@ def models() -> list[compress.Row]:
         compress.Row("whole", 0.0, 8.0, 100.0, 1.5, [1] * 8, words, near),
         compress.Row("pruned by effect", 0.3, 7.0, 110.0, 1.6, [1] * 8, words, near),
         compress.Row("pruned by magnitude", 0.3, 7.0, 110.0, 1.9, [2] * 8, words, near),
-        compress.Row("student", 0.0, 2.0, 350.0, 1.55, [1] * 7 + [2], words, near),
+        compress.Row("student", 0.0, 2.0, 350.0, 1.55, [1] * 7 + [2], words, near, faster=3.5),
     ]
 
 
@@ -131,13 +131,20 @@ def test_smaller_models_are_held_against_the_goals() -> None:
     met = {what: ok for what, _, _, ok in compress.verdicts(models())}
     assert all(met.values())
     assert len(met) == 7
-    worse = compress.verdicts([*models()[:3], compress.Row("student", 0, 2, 200.0, 1.9, [9] * 8, [10] * 8, [0.1] * 8)])  # fmt: skip
+    worse = compress.verdicts([*models()[:3], compress.Row("student", 0, 2, 200.0, 1.9, [9] * 8, [10] * 8, [0.1] * 8, faster=2.0)])  # fmt: skip
     assert sum(not ok for *_, ok in worse) == 3
     claim = compress.claim(models())
     assert claim is not None
     assert claim["figure"]["value"] == pytest.approx(2.0 - 1.25)
     assert claim["second"]["value"] == pytest.approx(1.05 - 1.55 / 1.5)
     assert compress.claim(models()[:2]) is None
+
+
+def test_a_machine_that_slows_down_slows_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    at = iter([100, 290, 90, 270, 40, 120, 20, 60, 100, 310])  # whole, small, whole, ...
+    monkeypatch.setattr(compress, "speed", lambda bundle, seconds: next(at))
+    rate, times = compress.speeds(None, None, 5.0)  # type: ignore[arg-type]
+    assert (rate, times) == (270, 3.0)
     assert compress.table(models()).count("\n") == 5
     pyplot = pytest.importorskip("matplotlib.pyplot")
     figure = pyplot.figure()

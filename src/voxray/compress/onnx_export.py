@@ -10,6 +10,8 @@ Needs the extra `small`.
 from __future__ import annotations
 
 import json
+import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -194,7 +196,7 @@ def _write_speech(path: Path, net: SpeechNet, bundle: Bundle) -> None:
         given += torch.arange(7)[None], torch.zeros(1, latents, 14), torch.tensor([7]), unknown
         shapes += {1: reference}, {2: 2 * reference}, None, None
         names += ["reference", "frames", "known", "correction"]
-    with _beside(path) as beside, torch.no_grad():
+    with _beside(path) as beside, _quiet(), torch.no_grad():
         torch.onnx.export(
             net.eval(), given, str(beside), dynamic_shapes=shapes, dynamo=True,
             input_names=names,
@@ -202,6 +204,20 @@ def _write_speech(path: Path, net: SpeechNet, bundle: Bundle) -> None:
             opset_version=SPEECH_OPSET, external_data=False, verbose=False,
             custom_translation_table={torch.ops.aten._cdist_forward.default: _cdist},
         )  # fmt: skip
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's notes on what it traces; what goes wrong is raised all the same."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _cdist(one: Any, other: Any, p: float = 2.0, compute_mode: int | None = None) -> Any:
@@ -236,7 +252,7 @@ def _write(
     outputs: list[str],
     axes: dict[str, dict[int, str]],
 ) -> None:
-    with _beside(path) as beside, torch.no_grad():
+    with _beside(path) as beside, _quiet(), torch.no_grad():
         torch.onnx.export(
             net.eval(), given, str(beside), input_names=inputs, output_names=outputs,
             dynamic_axes=axes, opset_version=OPSET, dynamo=False,
