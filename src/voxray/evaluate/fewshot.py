@@ -39,14 +39,36 @@ from . import metrics, normalise
 from .judges import Judges, Wave
 from .sets import RATE as HEARD_RATE
 
-LISTENED = 4  # texts that are spoken at every check
-SENTENCES = {  # said, too, where fewer clips were held out: one text is no measure of lost words
+LISTENED = 12  # texts that are spoken at every check: fewer, and one word decides what is kept
+SENTENCES = {  # said, too, where fewer clips were held out; `train.rehearsal` has others
     "en": (
         "The morning train was late, so we walked along the river.",
         "She put the heavy basket down and looked for her keys.",
         "Nobody in the village had ever seen such a bright light.",
+        "Could you hold the door for a moment, please?",
+        "Six small boats were tied to the wooden bridge.",
+        "He had forgotten which pocket the ticket was in.",
+        "The soup needs more salt and perhaps a little pepper.",
+        "My brother plays the drums in a band on Saturdays.",
+        "Behind the church there is a garden full of roses.",
+        "We were told to wait until the doctor came back.",
+        "This jacket is too thin for a winter in the north.",
+        "Turn left at the second light and follow the wall.",
     ),
-    "zh": ("今天早上下了一场大雨。", "他把书放在桌子上就走了。", "我们明天一起去公园散步吧。"),
+    "zh": (
+        "今天早上下了一场大雨。",
+        "他把书放在桌子上就走了。",
+        "我们明天一起去公园散步吧。",
+        "请你帮我把门关上，好吗？",
+        "桥边停着六条小木船。",
+        "她忘了把钥匙放在哪个口袋里。",
+        "这碗汤还得再放一点盐。",
+        "我弟弟每个星期六都去打篮球。",
+        "学校后面有一个种满花的院子。",
+        "司机让我们在路口等他回来。",
+        "北方的冬天，穿这件外套太冷了。",
+        "往左拐，再一直走到红绿灯。",
+    ),
 }
 ERROR_ROOM = 0.01  # word errors may grow by this much before they cost
 PUBLISHED_SECONDS = 9.5
@@ -118,18 +140,18 @@ class Listener:
         options: dict[str, Any] = {"seed": self.seed, "language": said.language, "takes": 1}
         return tts(said.text, voice, model=bundle, **options)
 
-    def texts(self, most: int = LISTENED) -> list[Said]:
-        """Up to `most` held-out texts; sentences of our own where they are fewer than a check wants."""
-        own = [Said(entry.text, entry.language) for entry in self.held[:most]]
+    def texts(self) -> list[Said]:
+        """Held-out texts, and sentences of our own where they are fewer than a check wants."""
+        own = [Said(entry.text, entry.language) for entry in self.held[:LISTENED]]
         languages = list(dict.fromkeys(said.language for said in own))
         more = [
             Said(text, language) for language in languages for text in SENTENCES.get(language, ())
         ]
-        return own + more[: max(0, LISTENED - len(own))]
+        return own + more[: LISTENED - len(own)]
 
-    def __call__(self, bundle: Bundle, most: int = LISTENED) -> Heard:
+    def __call__(self, bundle: Bundle) -> Heard:
         """Speak and judge: similarity to the held-out recordings, word errors."""
-        said = self.texts(most)
+        said = self.texts()
         with parametrize.cached():  # adapters are added up once, not at every step
             made = [self.speak(bundle, one) for one in said]
         waves = [audio.resample(m.audio, m.sample_rate, HEARD_RATE) for m in made]
@@ -204,11 +226,10 @@ def few_shot(
     listener = None if judges is None else Listener(judges, store, config.seed)
     if listener is not None:
         made.same = listener.same
-        made.before = _remembered(work / "before.json", lambda: listener(bundle, 12))
+        made.before = _remembered(work / "before.json", lambda: listener(bundle))
         _samples(listener, bundle, out / "samples", "before")
         say(f"before: {_told(made.before)}")
-    start = _start(work, made.before, listener, bundle)
-    room = (start.error if start else 0.0) + ERROR_ROOM
+    room = (made.before.error if made.before else 0.0) + ERROR_ROOM
 
     def check() -> dict[str, float]:
         assert listener is not None
@@ -223,20 +244,11 @@ def few_shot(
     )  # fmt: skip
     _keep(bundle, name, store, made)
     if listener is not None:
-        made.after = _remembered(work / "after.json", lambda: listener(bundle, 12))
+        made.after = _remembered(work / "after.json", lambda: listener(bundle))
         _samples(listener, bundle, out / "samples", "after")
         say(f"after: {_told(made.after)}")
     _write(out / "report.md", report(made, name))
     return made
-
-
-def _start(
-    work: Path, before: Heard | None, listener: Listener | None, bundle: Bundle
-) -> Heard | None:  # fmt: skip
-    """What the checks' own texts sound like before anything is tuned: what words may be lost is counted from it."""
-    if listener is None or before is None or before.texts <= LISTENED:
-        return before
-    return _remembered(work / "start.json", lambda: listener(bundle))
 
 
 def _prepare(
@@ -254,7 +266,7 @@ def _prepare(
     train, held = split(found.slices, reports, minutes)
     say(f"{len(train)} clips to learn from, {len(held)} held out")
     write_store(work / "store", bundle, train, held, readout)
-    for stale in ("before.json", "start.json", "after.json"):
+    for stale in ("before.json", "after.json"):
         (work / stale).unlink(missing_ok=True)
     plan = _Plan(reports, found.problems)
     rows = {"key": key, "problems": found.problems, "reports": [asdict(r) for r in reports]}
