@@ -249,7 +249,7 @@ def main(
     words: Annotated[float, typer.Option(help="Weight of its loss; 0: as `voxray tune`.")] = 0.0,
     set_: Annotated[str, typer.Option("--set", help="Other settings of `Tuning`, as JSON.")] = "{}",
     dev: Annotated[bool, typer.Option("--dev", help="Other speakers, to try settings on.")] = False,
-    texts: Annotated[int, typer.Option(help="Sentences that are said.")] = 6,
+    texts: Annotated[int, typer.Option(help="Sentences that are said.")] = 24,
     shared: Annotated[Path, typer.Option(help="Folder with speech/.")] = comparing.SHARED,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
 ) -> None:
