@@ -13,7 +13,17 @@ from tests_explain import nobody
 
 from conftest import with_memory
 from voxray.bundle import Bundle
-from voxray.explain import candidates, ledger, memory, paths, reference, replay, stages, timbre
+from voxray.explain import (
+    attribution,
+    candidates,
+    ledger,
+    memory,
+    paths,
+    reference,
+    replay,
+    stages,
+    timbre,
+)
 from voxray.explain import report as reports
 from voxray.explain.catalogue import catalogue
 from voxray.explain.ledger import Member
@@ -225,6 +235,20 @@ def test_gradient_shares_have_it_as_well(made: Trace) -> None:
     found = ledger.gradient_shares(made.spoken, one, other, steps=8)
     assert list(found) == ["tokens", "memory", "prior", "flow"]
     assert sum(found.values()) == pytest.approx(1, abs=0.2)
+
+
+def test_sound_is_attributed_in_full_though_the_frames_retrieved_jump(
+    made: Trace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passage = made.spoken.passages[0]
+    straight = attribution.generator_to_sound(made.spoken, passage, "energy", steps=16)
+    assert not straight.skipped
+    assert straight.completeness_error < 0.02
+    monkeypatch.setattr(attribution, "looks_up", lambda speech: False)
+    jumping = attribution.generator_to_sound(made.spoken, passage, "energy", steps=16)
+    assert jumping.value == pytest.approx(straight.value)  # the ends are the same speech
+    assert jumping.baseline_value == pytest.approx(straight.baseline_value)
+    assert jumping.completeness_error > straight.completeness_error
 
 
 def test_gradients_pass_by_what_a_bundle_heard(remembering: Bundle, made: Trace) -> None:

@@ -20,9 +20,10 @@ from torch import Tensor
 
 from ..models.decoder_istft import IstftDecoder
 from ..models.generator import GeneratorOutput
-from ..sites import record
+from ..sites import attach, record
 from ..text.symbols import CORE, PAUSE, SYMBOL_TO_ID
 from . import replay, stages
+from .memory import RETRIEVED, looks_up
 from .properties import UNITS, Span, measure, voiced_frames
 from .replay import Passage, Spoken
 
@@ -322,7 +323,8 @@ def generator_to_sound(
     """How much each token's code and the speaker vector add to pitch, energy or likeness.
 
     Baseline: the mean code and `neutral_speaker` [G] (zeros if not given), moved together. Units are
-    the tokens, then "speaker".
+    the tokens, then "speaker". Which frames of the reference the fine latents come from would jump on the way: these latents go
+    straight from those of one end to those of the other, and what that does counts as the codes'.
     """
     generator = replay.variational(speech.models)
     read_off = reader(speech, passage, name, span or Span())
@@ -330,13 +332,17 @@ def generator_to_sound(
     speaker = speech.voice.speaker
     neutral = torch.zeros_like(speaker) if neutral_speaker is None else neutral_speaker
 
+    base = neutral_codes(speech, passage)
+    straight = _straight(speech, passage, (base, codes), (neutral, speaker))
+
     def through(groups: Sequence[Tensor]) -> Tensor:
-        return read_off(groups[0], groups[1])
+        with attach(generator, straight(groups[0])):
+            return read_off(groups[0], groups[1])
 
     made = integrated_gradients(
         through,
         [codes, speaker],
-        [neutral_codes(speech, passage), neutral],
+        [base, neutral],
         steps=steps,
         batch=4,
     )
@@ -351,6 +357,26 @@ def generator_to_sound(
         baseline="mean code, neutral speaker",
         steps=steps,
     )
+
+
+def _straight(
+    speech: Spoken, passage: Passage, codes: tuple[Tensor, Tensor], speakers: tuple[Tensor, Tensor]
+) -> Callable[[Tensor], dict[str, Callable[[Tensor], Tensor]]]:
+    """Edits of the generator for codes [B, S, C] between two ends: retrieved latents as far on their way as the codes are."""
+    kept = replay.variational(speech.models).config.retrieval
+    if not kept or not looks_up(speech):
+        return lambda _: {}
+    one, other = (
+        stages.fine_latents(speech, passage, c[None], stages.Cast.one(s[None]))
+        for c, s in zip(codes, speakers, strict=True)
+    )
+
+    def edits(between: Tensor) -> dict[str, Callable[[Tensor], Tensor]]:
+        at = stages.place(between, *codes)[:, None, None]
+        fine = one + at * (other - one)  # [B, F, T]
+        return {RETRIEVED: lambda z: torch.cat([z[:, :kept], fine], dim=1)}
+
+    return edits
 
 
 def by_word(made: Attribution, passage: Passage) -> dict[int, float]:

@@ -227,14 +227,17 @@ def gradient_shares(
     fine = None
     if "memory" in parts and generator.config.retrieval:
         casts = [stages.Cast.one(m.speaker[None], r) for m, r in ((source, old), (target, new))]
-        fine = [_fine_latents(speech, short, codes, casts) for codes in (first, last)]
+        fine = [
+            torch.cat([stages.fine_latents(speech, short, codes[None], cast) for cast in casts])
+            for codes in (first, last)
+        ]
 
     def function(groups: Sequence[Tensor]) -> Tensor:
         given = dict(zip(parts, groups, strict=True))
         speakers = [given.get(part, given["flow"]) for part in HEARERS]
         edits = {}
         if "memory" in given:
-            taken = fine and _taken(_place(given["tokens"], first, last), *fine)
+            taken = fine and _taken(stages.place(given["tokens"], first, last), *fine)
             edits = memories.between(generator, old, new, given["memory"], taken)
         with attach(generator, edits):
             made = stages.speak(
@@ -246,22 +249,6 @@ def gradient_shares(
     sums = [float(part.sum()) for part in made.attributions]
     total = made.value - made.baseline_value
     return {part: value / total for part, value in zip(parts, sums, strict=True)}
-
-
-@torch.no_grad()
-def _fine_latents(
-    speech: Spoken, passage: Passage, codes: Tensor, casts: Sequence[stages.Cast]
-) -> Tensor:
-    """What codes [S, C] take from each cast's memory: [casts, F, T]."""
-    kept = replay.variational(speech.models).config.retrieval
-    made = [stages.latents(speech, passage, codes[None], cast)[:, kept:] for cast in casts]
-    return torch.cat(made)
-
-
-def _place(codes: Tensor, first: Tensor, last: Tensor) -> Tensor:
-    """How far codes [B, S, C] are on the way from the first to the last, [B]."""
-    way = last - first
-    return ((codes - first) * way).sum((1, 2)) / way.square().sum().clamp_min(1e-12)
 
 
 def _taken(place: Tensor, one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:

@@ -72,6 +72,19 @@ def latents(speech: Spoken, passage: Passage, codes: Tensor, cast: Cast) -> Tens
     return generator.detailed(z, features, heard)
 
 
+@torch.no_grad()
+def fine_latents(speech: Spoken, passage: Passage, codes: Tensor, cast: Cast) -> Tensor:
+    """What codes [B, S, C] take from the memory: the latents that are retrieved, [B, F, T]."""
+    kept = replay.variational(speech.models).config.retrieval
+    return latents(speech, passage, codes, cast)[:, kept:]
+
+
+def place(codes: Tensor, first: Tensor, last: Tensor) -> Tensor:
+    """How far codes [B, S, C] are on the way from the first to the last [S, C]: [B]."""
+    way = last - first
+    return ((codes - first) * way).sum((1, 2)) / way.square().sum().clamp_min(1e-12)
+
+
 def render(
     speech: Spoken, passage: Passage, z: Tensor, speaker: Tensor, held_f0: Tensor | None = None
 ) -> GeneratorOutput:
