@@ -189,8 +189,10 @@ class Bundle:
 
     @property
     def hears_as(self) -> str:
-        """The model whose voices are this one's: its base, where it has one, for that is who hears."""
-        return self.config.base or self.name
+        """The model whose voices are this one's: its base, where it has one, for that is who hears; or the one it was made from by
+        making the GPT stage smaller.
+        """
+        return self.config.base or self.config.voices or self.name
 
     @property
     def fingerprint(self) -> str:

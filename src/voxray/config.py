@@ -426,6 +426,9 @@ class BundleConfig(Config):
     repetition_penalty: float = 1.35  # likewise
     training: str = ""  # one line: what it was trained on, for how long
     origin: dict[str, Any] = {}  # of a published model: config, info and number format of its files
+    voices: str = (
+        ""  # the model whose voices are this one's, too: it differs in its GPT stage alone
+    )
     base: str = ""  # the model in the package that gives the parts which the folder leaves out
     base_weights: str = ""  # SHA-256 of the base's weights with which these were learnt
     base_codes: str = ""  # SHA-256 of what its tokens mean: the code vectors

@@ -14,6 +14,7 @@ from voxray.bundle import Bundle
 from voxray.commands import main
 from voxray.compress import pruning, student
 from voxray.compress.ranking import Ranking
+from voxray.fitting import mismatches
 from voxray.voice import Voice
 
 
@@ -84,6 +85,8 @@ def test_heads_are_measured_on_what_the_model_says(
     small = Bundle.load(tmp_path / "small")
     assert pruning.share_gone(tiny.gpt, small.gpt) == pytest.approx(0.25, abs=0.15)
     assert Ranking.load(tmp_path / "small" / "ranking.json").means
+    assert (small.name, small.hears_as) == ("tiny-pruned", "tiny")  # whose voices are its own, too
+    assert not list(mismatches(small, small.text_pipeline(), replace(voice, model="tiny")))
     again = [
         *words[:4],
         tmp_path / "again",

@@ -91,7 +91,11 @@ def pruned(
     """The same bundle around a pruned GPT."""
     gpt = prune(bundle.gpt, heads, layers, means)
     config = bundle.config.model_copy(
-        update={"gpt": gpt.config, "name": name or f"{bundle.name}-pruned"}
+        update={
+            "gpt": gpt.config,
+            "name": name or f"{bundle.name}-pruned",
+            "voices": bundle.hears_as,
+        }
     )
     return replace(bundle, config=config, gpt=gpt)
 

@@ -253,7 +253,8 @@ def teach(
 def with_student(bundle: Bundle, student: Student, name: str = "") -> Bundle:
     """The bundle with the student in the GPT's place."""
     named = name or f"{bundle.name}-small"
-    config = bundle.config.model_copy(update={"gpt": student.config, "name": named})
+    told = {"gpt": student.config, "name": named, "voices": bundle.hears_as}
+    config = bundle.config.model_copy(update=told)
     return replace(bundle, config=config, gpt=student.eval())  # type: ignore[arg-type]
 
 

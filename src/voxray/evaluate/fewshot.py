@@ -344,7 +344,9 @@ def _keep(bundle: Bundle, name: str, store: Path, made: Outcome) -> None:
     train = [e for e in corpus.entries if e.split == "train"]
     note = f"tuned on {made.seconds:.0f} s of one speaker"
     fields = {"name": name, "training": f"{bundle.config.training}; {note}".strip("; ")}
-    alone = dict.fromkeys(BASE_FIELDS, "")  # another generator than the base's: other voices, too
+    alone = dict.fromkeys(
+        (*BASE_FIELDS, "voices"), ""
+    )  # another generator than the base's: other voices, too
     bundle.config = bundle.config.model_copy(update={**fields, **alone})
     bundle.save(made.folder)
     languages = {entry.language for entry in train}
