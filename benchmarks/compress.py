@@ -94,7 +94,7 @@ def speeds(whole: Bundle, small: Bundle, seconds: float) -> tuple[float, float]:
     """
     turns = [(speed(whole, seconds / TURNS), speed(small, seconds / TURNS)) for _ in range(TURNS)]
     rates, times = [b for _, b in turns], [b / a for a, b in turns]
-    return float(np.median(rates)), float(np.median(times))
+    return float(np.median(rates)), 1.0 if small is whole else float(np.median(times))
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,8 @@ def test_smaller_models_are_held_against_the_goals() -> None:
 def test_a_machine_that_slows_down_slows_both(monkeypatch: pytest.MonkeyPatch) -> None:
     at = iter([100, 290, 90, 270, 40, 120, 20, 60, 100, 310])  # whole, small, whole, ...
     monkeypatch.setattr(compress, "speed", lambda bundle, seconds: next(at))
-    rate, times = compress.speeds(None, None, 5.0)  # type: ignore[arg-type]
+    whole: Any = object()
+    rate, times = compress.speeds(whole, object(), 5.0)  # type: ignore[arg-type]
     assert (rate, times) == (270, 3.0)
     assert compress.table(models()).count("\n") == 5
     pyplot = pytest.importorskip("matplotlib.pyplot")
