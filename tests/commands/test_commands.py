@@ -151,7 +151,13 @@ def test_a_real_ctrl_c_leaves_a_valid_file(home: Path, tiny: Bundle) -> None:
     tiny.save(home / "model")
     Path("long.txt").write_text("One two three four five six. " * 400, encoding="utf-8")
     command = [sys.executable, "-m", "voxray", "say", "-f", "long.txt", "--model", "model"]
-    job = subprocess.Popen([*command, "-v", "v.safetensors", "-o", "long.wav"])
+    ours = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a child of a shell's background job inherits deafness
+    try:
+        job = subprocess.Popen([*command, "-v", "v.safetensors", "-o", "long.wav"])
+    finally:
+        signal.signal(signal.SIGINT, ours)
     try:
         until = time.monotonic() + 300
         while not any(p.stat().st_size > 100_000 for p in home.glob(".long.*.part")):
