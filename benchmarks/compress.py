@@ -6,10 +6,10 @@
 
 Heads are taken by what ablating them costs (critical paths; one after another, each with those before it gone), by the
 gradient, by the norm of their weights and at random (three draws), 30 % each; what the taken ones say in the mean goes
-into a bias, in every order. Pruned models are saved and loaded before they are measured. Goals: pruned by effect: word errors at most one point above the whole model,
-similarity >= 0.97 of its, and fewer nats a token than the other orders; student: three times the tokens a second, at
-most 5 % more nats a token, at most two points more word errors. Differences are paired by text, with 95 % bootstrap
-intervals. Without a corpus the GPT's own speech is what is measured and learnt on.
+into a bias, in every order. Pruned models are saved and loaded before they are measured, and speeds are taken in
+turns with the whole model's. Goals: pruned by effect: word errors at most one point above the whole model, similarity
+>= 0.97 of its, and fewer nats a token than the other orders; student: three times the tokens a second, at most 5 %
+more nats a token, at most two points more word errors. Differences are paired by text, with 95 % bootstrap intervals. Without a corpus the GPT's own speech is what is measured and learnt on.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def orders(
     }
     made = []
     for name, measure in slow.items():
-        path = keep and keep.with_suffix(f".by_{name}.json")
+        path = keep and keep.with_suffix(f".by_{name}_{count}.json")
         if path is not None and path.is_file():
             made.append(ranking.Ranking.load(path))
             continue

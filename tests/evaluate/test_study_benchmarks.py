@@ -138,6 +138,12 @@ def test_smaller_models_are_held_against_the_goals() -> None:
     assert claim["figure"]["value"] == pytest.approx(2.0 - 1.25)
     assert claim["second"]["value"] == pytest.approx(1.05 - 1.55 / 1.5)
     assert compress.claim(models()[:2]) is None
+    assert compress.table(models()).count("\n") == 5
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    figure = pyplot.figure()
+    compress.picture(models())(figure)
+    assert len(figure.axes) == 2
+    pyplot.close(figure)
 
 
 def test_a_machine_that_slows_down_slows_both(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,12 +152,8 @@ def test_a_machine_that_slows_down_slows_both(monkeypatch: pytest.MonkeyPatch) -
     whole: Any = object()
     rate, times = compress.speeds(whole, object(), 5.0)  # type: ignore[arg-type]
     assert (rate, times) == (270, 3.0)
-    assert compress.table(models()).count("\n") == 5
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    figure = pyplot.figure()
-    compress.picture(models())(figure)
-    assert len(figure.axes) == 2
-    pyplot.close(figure)
+    monkeypatch.setattr(compress, "speed", lambda bundle, seconds: 100.0)
+    assert compress.speeds(whole, whole, 5.0) == (100.0, 1.0)
 
 
 def test_freezing_is_judged_by_the_share_of_the_rise_that_goes() -> None:

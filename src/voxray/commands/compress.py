@@ -24,7 +24,7 @@ def prune(
     model: Model,
     output: Output,
     ranking: Annotated[
-        Path | None, typer.Option(help="A table of heads and their effect, JSON; see `explain`.")
+        Path | None, typer.Option(help="A table of heads and their effect, JSON.")
     ] = None,
     store: Annotated[
         Path | None,

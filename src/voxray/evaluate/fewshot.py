@@ -164,9 +164,8 @@ class Listener:
                     normalise.readings(said[n].text, language),
                     normalise.readings(text, language),
                 )
-                words = len(
-                    alignment.target
-                )  # a recogniser may babble on: no text is more than wrong
+                words = len(alignment.target)
+                # a recogniser may babble on: no text is more than wrong
                 errors, length = errors + min(alignment.errors, words), length + words
         near = {
             judge.name: float(
@@ -344,9 +343,8 @@ def _keep(bundle: Bundle, name: str, store: Path, made: Outcome) -> None:
     train = [e for e in corpus.entries if e.split == "train"]
     note = f"tuned on {made.seconds:.0f} s of one speaker"
     fields = {"name": name, "training": f"{bundle.config.training}; {note}".strip("; ")}
-    alone = dict.fromkeys(
-        (*BASE_FIELDS, "voices"), ""
-    )  # another generator than the base's: other voices, too
+    # another generator than the base's: other voices, too
+    alone = dict.fromkeys((*BASE_FIELDS, "voices"), "")
     bundle.config = bundle.config.model_copy(update={**fields, **alone})
     bundle.save(made.folder)
     languages = {entry.language for entry in train}
